@@ -1,0 +1,108 @@
+"""Seeds to latents, and paths between latents."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Path = Literal["slerp", "lerp"]
+
+SEED_LIMIT = 2**53
+# Below this sine of the angle two latents count as parallel, and slerp's formula as 0 / 0.
+_PARALLEL = 1e-6
+
+
+def from_seeds(seeds: Sequence[int], dim: int, truncation: float | None = None) -> Floats:
+    """Draw latents from N(0, I), one a seed.
+
+    Row i depends on seeds[i], `dim` and `truncation` alone. The bits come from Philox-4x64-10 with the
+    seed as its key (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), whose stream numpy
+    promises to keep, unlike those of its distributions; Box & Muller (1958) make them normal.
+
+    Args:
+        seeds: each in [0, 2^53).
+        dim: length of a latent.
+        truncation: psi in (0, 1]: latents are scaled by psi towards their mean, which is 0
+            (Karras et al. 2019, "A style-based generator architecture", appendix B, applied to z); None is 1.
+
+    Returns:
+        float32 (len(seeds), dim).
+
+    Raises:
+        ValueError: a seed or `truncation` is out of range.
+    """
+    if bad := [seed for seed in seeds if not 0 <= seed < SEED_LIMIT]:
+        raise ValueError(f"seeds must be in [0, 2^53), got {bad[0]}")
+    if truncation is not None and not 0 < truncation <= 1:
+        raise ValueError(f"truncation must be in (0, 1], got {truncation}")
+    pairs = (dim + 1) // 2
+    bits = np.empty((len(seeds), 2 * pairs), np.uint64)
+    # Setting the state of one generator gives the bits of Philox(key=seed) in a third of the time.
+    generator = np.random.Philox(key=0)
+    state = generator.state
+    for row, seed in zip(bits, seeds, strict=True):
+        state["state"]["key"][0] = seed
+        generator.state = state
+        row[:] = generator.random_raw(2 * pairs)
+    # 53 bits each; `radius` takes (0, 1] so that its logarithm is finite.
+    uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    radius = np.sqrt(-2.0 * np.log(uniform[:, :pairs] + 2.0**-53))
+    angle = 2.0 * np.pi * uniform[:, pairs:]
+    normal = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :dim]
+    return (normal * (1.0 if truncation is None else truncation)).astype(np.float32)
+
+
+def lerp(a: Floats, b: Floats, t: NDArray[np.float64]) -> Floats:
+    """The straight line from `a` (t = 0) to `b` (t = 1): (dim,), (dim,), (n,) -> (n, dim)."""
+    t = t[:, None]
+    return ((1 - t) * a.astype(np.float64) + t * b.astype(np.float64)).astype(np.float32)
+
+
+def slerp(a: Floats, b: Floats, t: NDArray[np.float64]) -> Floats:
+    """The great arc from `a` (t = 0) to `b` (t = 1): (dim,), (dim,), (n,) -> (n, dim).
+
+    Shoemake 1985, "Animating rotation with quaternion curves", with the angle taken between the
+    directions, so that latents of two lengths are joined too: a path between draws of N(0, I) keeps the
+    length that such draws have. Where the angle is (nearly) 0 or pi, or a latent is 0, no arc is
+    defined: lerp.
+    """
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(a64) * np.linalg.norm(b64)
+    cosine = np.clip(a64 @ b64 / lengths, -1.0, 1.0) if lengths > 0 else 1.0
+    angle = np.arccos(cosine)
+    if np.sin(angle) < _PARALLEL:
+        return lerp(a, b, t)
+    t = t[:, None]
+    arc: NDArray[np.float64] = (np.sin((1 - t) * angle) * a64 + np.sin(t * angle) * b64) / np.sin(angle)
+    return arc.astype(np.float32)
+
+
+PATHS: dict[Path, Callable[[Floats, Floats, NDArray[np.float64]], Floats]] = {"slerp": slerp, "lerp": lerp}
+
+
+def walk(keys: Floats, steps: int, path: Path) -> Floats:
+    """`steps` latents along a path through all keys, evenly spaced in time, each leg as long as the next.
+
+    Args:
+        keys: (k, dim), k >= 2; the first and the last are the ends of the path, to the bit.
+        steps: 2 or more, both ends counted.
+        path: "slerp" or "lerp", for each leg.
+
+    Returns:
+        float32 (steps, dim).
+
+    Raises:
+        ValueError: fewer than two keys or steps, or an unknown path.
+    """
+    if len(keys) < 2 or steps < 2:
+        raise ValueError(f"a path needs two keys and two steps or more, got {len(keys)} and {steps}")
+    if path not in PATHS:
+        raise ValueError(f"path must be one of {', '.join(PATHS)}, got {path!r}")
+    legs = len(keys) - 1
+    # Exact integers: step i lies at i * legs / (steps - 1) of the way.
+    ticks = np.arange(steps) * legs
+    leg = np.minimum(ticks // (steps - 1), legs - 1)
+    t = (ticks - leg * (steps - 1)) / (steps - 1)
+    return np.concatenate([PATHS[path](keys[i], keys[i + 1], t[leg == i]) for i in range(legs)])

@@ -1,0 +1,324 @@
+"""What a model does for a caller: sample, reconstruct, encode, decode, interpolate, score.
+
+Plain functions on arrays. Images are uint8 (N, H, W, C) here, and float32 (N, C, H, W) in [0, 1] in graphs.
+Everything about image i depends on image i alone, never on the images beside it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from service import elbo, latents, tensors
+from service.errors import BadRequest, NotFound
+from service.manifest import Likelihood
+from service.registry import Model
+from service.tensors import Doubles, Floats, Images, Labels
+
+# exp of more than this overflows float64; JSON has no infinity.
+_LARGEST_LOG_RATIO = 700.0
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """q(z|x): `mean` and `logvar`, (N, dim); `logvar` is None where the encoder gives none (a plain AE)."""
+
+    mean: Floats
+    logvar: Floats | None
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Images decoded from the means of their encodings, and how far they are from the originals.
+
+    `mse` (N,) is the mean over pixels and channels of the squared difference, pixels in [0, 1].
+    `psnr`, dB, is -10 log10(mse), and None for an image with mse 0.
+    `anomaly_percentile` (N,), 0 to 100, is None where the model has no such statistic.
+    `elbo_nats` (N,) is None where the model has no likelihood.
+    """
+
+    images: Images
+    mean: Floats
+    mse: Doubles
+    psnr: tuple[float | None, ...]
+    anomaly_percentile: Doubles | None
+    elbo_nats: Doubles | None
+
+
+@dataclass(frozen=True)
+class DiscriminatorScore:
+    """`logit`, `probability` of being real, and `density_ratio` p_data / p_model = p / (1 - p); (N,).
+
+    The ratio is kept within e^-700 and e^700, so that it is a number in JSON.
+    """
+
+    logit: Doubles
+    probability: Doubles
+    density_ratio: Doubles
+
+
+@dataclass(frozen=True)
+class ElboScore:
+    """`elbo_nats`, `bits_per_dim`, and `anomaly_percentile` (0 to 100, or None where it has none); (N,)."""
+
+    elbo_nats: Doubles
+    bits_per_dim: Doubles
+    anomaly_percentile: Doubles | None
+
+
+def offered(model: Model) -> tuple[str, ...]:
+    """The operations that this model can do."""
+    return tuple(name for name, can in _OFFERS.items() if can(model))
+
+
+def draw(model: Model, seeds: Sequence[int], truncation: float | None = None) -> Floats:
+    """Latents (n, dim) from the model's prior, one a seed (see `latents.from_seeds`).
+
+    Where the model has a `prior` graph, it turns the normal draws into latents.
+
+    Raises:
+        NotFound: the model has no prior over its latents.
+    """
+    _require(model, "sample")
+    eps = latents.from_seeds(seeds, _dim(model), truncation)
+    if "prior" not in model.graphs:
+        return eps
+    (z,) = model.graph("prior").run(eps=eps)
+    return z
+
+
+def sample(
+    model: Model,
+    seeds: Sequence[int],
+    truncation: float | None = None,
+    labels: Sequence[int] | None = None,
+) -> Images:
+    """Images drawn from the model, one a seed.
+
+    Args:
+        seeds: each in [0, 2^53).
+        truncation: in (0, 1]; smaller is closer to the mean: less varied.
+        labels: a class for each image, for a conditional model and only for one.
+
+    Raises:
+        NotFound: the model has no prior over its latents, or does not generate.
+        BadRequest: labels that the model does not take.
+    """
+    z = draw(model, seeds, truncation)
+    return tensors.to_images(_decode(model, z, tensors.from_labels(model, labels, len(z))))
+
+
+def encode(model: Model, images: Images) -> Encoding:
+    """Raises NotFound where the model does not encode, BadRequest for images of another shape."""
+    _require(model, "encode")
+    return _encode(model, tensors.from_images(model, images))
+
+
+def decode(model: Model, z: Floats, labels: Sequence[int] | None = None) -> Images:
+    """Images (n, H, W, C) of latents (n, dim).
+
+    Raises:
+        NotFound: the model does not generate.
+        BadRequest: latents of another shape or not finite, or labels that the model does not take.
+    """
+    _require(model, "decode")
+    z = tensors.from_latents(model, z, _dim(model))
+    label = tensors.from_labels(model, labels, len(z))
+    try:
+        return tensors.to_images(_decode(model, z, label))
+    except FloatingPointError as error:
+        raise BadRequest.at("latents", f"are too large: {error}") from error
+
+
+def reconstruct(
+    model: Model,
+    images: Images,
+    samples: int = elbo.SAMPLES,
+    labels: Sequence[int] | None = None,
+) -> Reconstruction:
+    """Encode, then decode the means.
+
+    Args:
+        images: uint8 (n, H, W, C) of the model's shape.
+        samples: for the ELBO; 0 leaves it out (None), which saves most of the time.
+        labels: a class for each image, for a conditional model and only for one.
+
+    Raises:
+        NotFound: the model does not both encode and generate.
+        BadRequest: images of another shape, or labels that the model does not take.
+    """
+    _require(model, "reconstruct")
+    x = tensors.from_images(model, images)
+    encoding = _encode(model, x)
+    label = tensors.from_labels(model, labels, len(x))
+    decoded = _decode(model, encoding.mean, label)
+    mse = np.square(tensors.rows(x) - tensors.rows(decoded)).mean(axis=1)
+    bound = _elbo_nats(model, x, encoding, label, samples) if samples and _has_elbo(model) else None
+    return Reconstruction(
+        images=tensors.to_images(decoded),
+        mean=encoding.mean,
+        mse=mse,
+        psnr=tuple(-10 * math.log10(m) if m > 0 else None for m in mse.tolist()),
+        anomaly_percentile=_anomaly_percentile(model, mse=mse, elbo_nats=bound),
+        elbo_nats=bound,
+    )
+
+
+def interpolate(
+    model: Model,
+    keys: Floats,
+    steps: int,
+    path: latents.Path = "slerp",
+    labels: Sequence[int] | None = None,
+) -> Images:
+    """`steps` images along a path through the latents `keys` (k, dim), both ends counted.
+
+    For ends given as seeds, `keys` is `draw(model, seeds)`; for images, `encode(model, images).mean`.
+
+    Raises:
+        NotFound: the model does not generate.
+        BadRequest: keys of another shape or not finite, or labels that the model does not take.
+        ValueError: see `latents.walk`.
+    """
+    _require(model, "interpolate")
+    keys = tensors.from_latents(model, keys, _dim(model))
+    return decode(model, latents.walk(keys, steps, path), labels)
+
+
+def score(
+    model: Model, images: Images, labels: Sequence[int] | None = None
+) -> DiscriminatorScore | ElboScore:
+    """How much images look like the model's data: by its discriminator, or else by its ELBO.
+
+    The probability is sigmoid(slope * logit + intercept) with the manifest's calibration (Platt 1999), and
+    sigmoid(logit) without. The ELBO uses `elbo.SAMPLES` fixed draws of noise, the same for every image.
+
+    Args:
+        labels: a class for each image, for a conditional model scored by its ELBO and only for one.
+
+    Raises:
+        NotFound: the model has neither a discriminator nor a likelihood.
+        BadRequest: images of another shape, or labels that the model does not take.
+    """
+    _require(model, "score")
+    x = tensors.from_images(model, images)
+    if "discriminate" in model.graphs:
+        if labels is not None:
+            raise BadRequest.at("label", f"must be left out: the discriminator of {model} takes none")
+        (logit,) = model.graph("discriminate").run(image=x)
+        return _discriminator_score(model, logit.astype(np.float64))
+    label = tensors.from_labels(model, labels, len(x))
+    bound = _elbo_nats(model, x, _encode(model, x), label, elbo.SAMPLES)
+    return ElboScore(
+        elbo_nats=bound,
+        bits_per_dim=elbo.bits_per_dim(bound, math.prod(x.shape[1:]), _likelihood(model)),
+        anomaly_percentile=_anomaly_percentile(model, elbo_nats=bound),
+    )
+
+
+def _discriminator_score(model: Model, logit: Doubles) -> DiscriminatorScore:
+    calibration = model.manifest.score
+    slope, intercept = (calibration.slope, calibration.intercept) if calibration else (1.0, 0.0)
+    log_ratio = np.clip(slope * logit + intercept, -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO)
+    return DiscriminatorScore(
+        logit=logit, probability=1 / (1 + np.exp(-log_ratio)), density_ratio=np.exp(log_ratio)
+    )
+
+
+def _elbo_nats(model: Model, x: Floats, encoding: Encoding, label: Labels, samples: int) -> Doubles:
+    if encoding.logvar is None:
+        raise ValueError(f"{model}: an ELBO needs the variance of q(z|x)")
+    return elbo.elbo_nats(
+        tensors.rows(x),
+        encoding.mean,
+        encoding.logvar,
+        lambda z: tensors.rows(_decode(model, z, label)),
+        _likelihood(model),
+        samples=samples,
+    )
+
+
+def _likelihood(model: Model) -> Likelihood:
+    likelihood = model.manifest.likelihood
+    if likelihood is None:
+        raise ValueError(f"{model} has no likelihood")
+    return likelihood
+
+
+def _anomaly_percentile(
+    model: Model, *, mse: Doubles | None = None, elbo_nats: Doubles | None = None
+) -> Doubles | None:
+    """Percentile, 0 to 100, of the manifest's statistic; None where it has none or it was not computed."""
+    anomaly = model.manifest.anomaly
+    if anomaly is None:
+        return None
+    statistics = {"mse": mse, "negative_elbo_nats": None if elbo_nats is None else -elbo_nats}
+    statistic = statistics[anomaly.statistic]
+    if statistic is None:
+        return None
+    percentile: Doubles = np.interp(statistic, anomaly.quantiles, np.arange(101.0))
+    return percentile
+
+
+def _can_generate(model: Model) -> bool:
+    return "generate" in model.graphs
+
+
+def _has_prior(model: Model) -> bool:
+    latent = model.manifest.latent
+    return "prior" in model.graphs or (latent is not None and latent.prior is not None)
+
+
+def _can_encode(model: Model) -> bool:
+    return "encode" in model.graphs
+
+
+def _has_elbo(model: Model) -> bool:
+    bundle = model.manifest
+    return (
+        _can_generate(model)
+        and bundle.likelihood is not None
+        and bundle.latent is not None
+        and bundle.latent.prior is not None
+        and _can_encode(model)
+        and len(bundle.operations["encode"].outputs) == 2
+    )
+
+
+_OFFERS: dict[str, Callable[[Model], bool]] = {
+    "sample": lambda model: _can_generate(model) and _has_prior(model),
+    "reconstruct": lambda model: _can_generate(model) and _can_encode(model),
+    "encode": _can_encode,
+    "decode": _can_generate,
+    "interpolate": _can_generate,
+    "score": lambda model: "discriminate" in model.graphs or _has_elbo(model),
+}
+
+
+def _require(model: Model, operation: str) -> None:
+    if not _OFFERS[operation](model):
+        reason = ""
+        if operation == "sample" and _can_generate(model):
+            reason = ": it has no prior over its latents, so seeds mean nothing to it"
+        raise NotFound(f"{model} cannot {operation}{reason}; it offers {', '.join(offered(model))}")
+
+
+def _dim(model: Model) -> int:
+    latent = model.manifest.latent
+    if latent is None:
+        raise ValueError(f"{model} has no latents")
+    return latent.dim
+
+
+def _encode(model: Model, x: Floats) -> Encoding:
+    mean, *logvar = model.graph("encode").run(image=x)
+    return Encoding(mean, logvar[0] if logvar else None)
+
+
+def _decode(model: Model, z: Floats, label: Labels) -> Floats:
+    """Raises FloatingPointError where the graph overflows."""
+    (x,) = model.graph("generate").run(z=z, **label)
+    if bad := tensors.rows_not_finite(x):
+        raise FloatingPointError(f"{model} makes no finite image of row {bad[0]}")
+    return x

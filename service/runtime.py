@@ -1,0 +1,250 @@
+"""One ONNX graph in onnxruntime, with its names, types and shapes checked when it is opened."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.manifest import BATCH, BundleError, Operation, Tensor
+
+# Most rows a run of the session. On a CPU larger runs gain a few percent at most, and cost memory.
+RUN_IMAGES = 16
+
+_NUMPY = {"float32": np.dtype(np.float32), "int64": np.dtype(np.int64)}
+_ORT = {"float32": "tensor(float)", "int64": "tensor(int64)"}
+
+# onnx.proto: for each message, the fields through which its tensors are reached.
+_MESSAGES: dict[str, dict[int, str]] = {
+    "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
+    "TrainingInfoProto": {1: "GraphProto", 2: "GraphProto"},
+    "GraphProto": {1: "NodeProto", 5: "TensorProto", 15: "SparseTensorProto"},
+    "FunctionProto": {7: "NodeProto", 11: "AttributeProto"},
+    "NodeProto": {5: "AttributeProto"},
+    "AttributeProto": {
+        5: "TensorProto",
+        6: "GraphProto",
+        10: "TensorProto",
+        11: "GraphProto",
+        22: "SparseTensorProto",
+        23: "SparseTensorProto",
+    },
+    "SparseTensorProto": {1: "TensorProto", 2: "TensorProto"},
+}
+_MODEL_OPSET_IMPORT = 8
+_OPSET_DOMAIN, _OPSET_VERSION = 1, 2
+_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
+
+
+class Graph:
+    """An ONNX graph that runs. Safe to share between threads."""
+
+    def __init__(self, session: Any, operation: Operation, run_images: int) -> None:
+        self.operation = operation
+        self._session = session
+        self._run_images = run_images
+        self._output_names = [t.name for t in operation.outputs]
+
+    @classmethod
+    def open(
+        cls,
+        source: Path | bytes,
+        operation: Operation,
+        opset: int,
+        *,
+        threads: int = 1,
+        run_images: int = RUN_IMAGES,
+    ) -> Self:
+        """Open a graph and check that it is what the manifest says.
+
+        Args:
+            source: an `.onnx` file, or its bytes.
+            operation: names, types and shapes that the graph must have.
+            opset: version of the default operator set that the graph must import.
+            threads: onnxruntime threads for one run.
+            run_images: most rows for one run of the session.
+
+        Raises:
+            BundleError: the graph cannot be read, keeps data outside the file, or differs from the manifest.
+        """
+        where = operation.graph
+        try:
+            data = source if isinstance(source, bytes) else source.read_bytes()
+            _check_file(data, opset)
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{where}: {error}") from error
+        try:
+            session = onnxruntime.InferenceSession(
+                data, _session_options(threads), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's exceptions have no common base but this one
+            raise BundleError(f"{where}: onnxruntime refuses it: {error}") from error
+        _check_tensors(where, "input", session.get_inputs(), operation.inputs)
+        _check_tensors(where, "output", session.get_outputs(), operation.outputs)
+        return cls(session, operation, run_images)
+
+    def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Compute the outputs for N >= 0 rows.
+
+        The session is run on at most `run_images` rows at a time: memory stays bounded for any N.
+        Row i of every output is bit-equal for any N and any place of the row among the others, as far as
+        the graph's operators compute rows alike in all batches of 1 to `run_images`; the registry
+        checks this on golden inputs when it loads a graph.
+
+        Args:
+            inputs: one array for each input of the graph, of its dtype and shape, all with N rows.
+
+        Returns:
+            The outputs in the order of the manifest.
+
+        Raises:
+            ValueError: names, dtypes or shapes are not those of the graph.
+        """
+        n = self._rows(inputs)
+        outputs = tuple(np.empty((n, *_row(t)), _NUMPY[t.dtype]) for t in self.operation.outputs)
+        for start in range(0, n, self._run_images):
+            rows = slice(start, min(start + self._run_images, n))
+            feed = {name: np.ascontiguousarray(array[rows]) for name, array in inputs.items()}
+            for output, part in zip(outputs, self._session.run(self._output_names, feed), strict=True):
+                if part.shape != output[rows].shape:  # assignment would broadcast one row to all
+                    raise RuntimeError(
+                        f"{self.operation.graph}: gave shape {part.shape}, expected {output[rows].shape}"
+                    )
+                output[rows] = part
+        return outputs
+
+    def warm_up(self) -> None:
+        """Run once on one row and once on the most rows of a run, so that no request pays for first times."""
+        for n in (1, self._run_images):
+            self.run(**{t.name: np.zeros((n, *_row(t)), _NUMPY[t.dtype]) for t in self.operation.inputs})
+
+    def _rows(self, inputs: dict[str, NDArray[Any]]) -> int:
+        expected = {t.name: t for t in self.operation.inputs}
+        if inputs.keys() != expected.keys():
+            raise ValueError(f"{self.operation.graph}: takes {sorted(expected)}, got {sorted(inputs)}")
+        n = len(next(iter(inputs.values())))
+        for name, array in inputs.items():
+            tensor = expected[name]
+            if array.dtype != _NUMPY[tensor.dtype] or array.shape != (n, *_row(tensor)):
+                raise ValueError(
+                    f"{self.operation.graph}: {name} must be {tensor.dtype} {(n, *_row(tensor))}, "
+                    f"got {array.dtype} {array.shape}"
+                )
+        return n
+
+
+def _session_options(threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3  # errors: a warning is not for the operator of the service
+    # Threads that spin while they wait take the CPU from the other workers.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    return options
+
+
+def _check_tensors(where: str, kind: str, found: list[Any], expected: tuple[Tensor, ...]) -> None:
+    names = [f.name for f in found]
+    if sorted(names) != sorted(t.name for t in expected):
+        raise BundleError(f"{where}: {kind}s are {names}; the manifest says {[t.name for t in expected]}")
+    by_name = {f.name: f for f in found}
+    for tensor in expected:
+        got = by_name[tensor.name]
+        if got.type != _ORT[tensor.dtype]:
+            raise BundleError(
+                f"{where}: {kind} {tensor.name} is {got.type}; the manifest says {tensor.dtype}"
+            )
+        # A symbolic axis is a string or None; which name it has does not matter.
+        shape = tuple(got.shape)
+        if not shape or isinstance(shape[0], int) or shape[1:] != _row(tensor):
+            raise BundleError(
+                f"{where}: {kind} {tensor.name} has shape {list(shape)}; the manifest says "
+                f"{list(tensor.shape)}, with {BATCH} left open"
+            )
+
+
+def _row(tensor: Tensor) -> tuple[int, ...]:
+    """The shape without the batch axis."""
+    return tuple(int(size) for size in tensor.shape[1:])
+
+
+def _check_file(data: bytes, opset: int) -> None:
+    """Refuse what onnxruntime would accept: another opset, and tensors kept in other files.
+
+    External data would be read from any path that the file names. The `onnx` package is not part of
+    the serving install, so the protobuf is walked here; it takes a fraction of a millisecond.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    opsets: list[int] = []
+    todo = [("ModelProto", memoryview(data))]
+    while todo:
+        message, body = todo.pop()
+        for field, value in _fields(body):
+            if message == "TensorProto":
+                if field == _TENSOR_EXTERNAL_DATA or (field == _TENSOR_DATA_LOCATION and value != 0):
+                    raise ValueError("keeps tensors in other files (ONNX external data)")
+            elif isinstance(value, memoryview):
+                if message == "ModelProto" and field == _MODEL_OPSET_IMPORT:
+                    opsets += _default_opset(value)
+                elif (inner := _MESSAGES[message].get(field)) is not None:
+                    todo.append((inner, value))
+    if opsets != [opset]:
+        raise ValueError(f"imports opset {opsets or 'none'}; the manifest says {opset}")
+
+
+def _default_opset(body: memoryview) -> list[int]:
+    """Version of an OperatorSetIdProto; nothing where it is of another domain than ONNX's own."""
+    fields = dict(_fields(body))
+    domain, version = fields.get(_OPSET_DOMAIN, b""), fields.get(_OPSET_VERSION, 0)
+    return [version] if domain in (b"", b"ai.onnx") and isinstance(version, int) else []
+
+
+def _fields(body: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Fields of a protobuf message: number, and value (varint) or bytes (all other wire types).
+
+    Source: protobuf.dev/programming-guides/encoding.
+
+    Raises:
+        ValueError: not a protobuf message.
+    """
+    at = 0
+    while at < len(body):
+        tag, at = _varint(body, at)
+        wire_type = tag & 7
+        if wire_type == 0:
+            value, at = _varint(body, at)
+            yield tag >> 3, value
+            continue
+        match wire_type:
+            case 1:
+                size = 8
+            case 2:
+                size, at = _varint(body, at)
+            case 5:
+                size = 4
+            case _:
+                raise ValueError(f"is not an ONNX file (protobuf wire type {wire_type})")
+        if at + size > len(body):
+            raise ValueError("is not an ONNX file, or is cut short")
+        yield tag >> 3, body[at : at + size]
+        at += size
+
+
+def _varint(body: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(body):
+            raise ValueError("is not an ONNX file, or is cut short")
+        byte = body[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError("is not an ONNX file (a varint of more than 10 bytes)")

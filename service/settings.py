@@ -1,0 +1,63 @@
+"""Settings of the service, read from the environment: `LATENTRY_MAX_IMAGES=64` sets `max_images`."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _usable_cpus() -> int:
+    """CPUs that this process may run on, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+class Settings(BaseSettings):
+    """Every setting has a default that serves the repository's own models on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="LATENTRY_", frozen=True)
+
+    models_dir: Path = Field(
+        default=Path(__file__).resolve().parent.parent / "models",
+        description="Folder of the bundles, `<name>/<version>/`",
+    )
+    workers: int = Field(
+        default_factory=lambda: max(2, _usable_cpus()),
+        ge=1,
+        description="Worker processes; by default one a usable CPU, and at least 2",
+    )
+    threads: int = Field(
+        default=1,
+        ge=1,
+        description="onnxruntime threads of a worker; more workers are faster than more threads",
+    )
+    max_images: int = Field(
+        default=1024, ge=1, description="Most images (or frames) that a request may ask for or send"
+    )
+    max_latents: int = Field(default=1024, ge=1, description="Most latents that a request may send")
+    max_body_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=1024, description="Longest request body, bytes; beyond it: 413"
+    )
+    max_pixels: int = Field(
+        default=4 * 1024 * 1024,
+        ge=1,
+        description="Most pixels (height x width) of an image sent; checked before it is decoded",
+    )
+    request_timeout_s: float = Field(
+        default=30.0, gt=0, le=3600, description="Seconds after which a request is given up: 504"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe level that is logged"
+    )
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The process's settings, read once.
+
+    Raises:
+        pydantic.ValidationError: a variable's value is not allowed; the message names it.
+    """
+    return Settings()

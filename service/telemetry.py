@@ -1,0 +1,210 @@
+"""Metrics by model and operation, and JSON log lines that carry the request they belong to.
+
+Metrics are counted over all workers. `bentoml serve` empties a folder and starts its workers with it in
+`PROMETHEUS_MULTIPROC_DIR`; `prometheus_client`, which looks at that variable once, when it is imported, then
+keeps every value in files there. Without the variable (tests, one process) the same code counts in memory.
+"""
+
+import json
+import logging
+import os
+import re
+import secrets
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from service.registry import Model
+
+_log = logging.getLogger(__name__)
+
+_FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+# Ours alone: BentoML keeps its own metrics in prometheus_client's global registry.
+_metrics = CollectorRegistry()
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_by_model = ("operation", "model")
+
+_requests = Counter("latentry_requests", "Requests answered", (*_by_model, "status"), registry=_metrics)
+_request_seconds = Histogram(
+    "latentry_request_seconds",
+    "Seconds from the request to its answer",
+    _by_model,
+    buckets=_SECONDS,
+    registry=_metrics,
+)
+_inference_seconds = Histogram(
+    "latentry_inference_seconds",
+    "Seconds of a request spent in the model",
+    _by_model,
+    buckets=_SECONDS,
+    registry=_metrics,
+)
+_images = Counter("latentry_images", "Images sent or received", _by_model, registry=_metrics)
+_in_flight = Gauge(
+    "latentry_in_flight", "Requests being answered now", multiprocess_mode="livesum", registry=_metrics
+)
+_model_info = Gauge(
+    "latentry_model_info",
+    "1 for each model version that is served",
+    ("model", "version", "digest"),
+    multiprocess_mode="livemax",
+    registry=_metrics,
+)
+_ready = Gauge("latentry_ready", "1 if every worker is ready", multiprocess_mode="livemin", registry=_metrics)
+
+# Names that may be labels. One that a caller could choose freely would grow the metrics without limit.
+_served: set[str] = set()
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_current: ContextVar["Call | None"] = ContextVar("latentry_call", default=None)
+
+
+class Call:
+    """One request, from its first line to its answer: counts it, times it and logs it.
+
+        with telemetry.Call("sample", request_id) as call:
+            call.model, call.images, call.status = "mnist-vae", 64, 200
+
+    Fill in what is known when it is known. A call that raises is counted with the status that it had then:
+    500, unless set. Log lines written inside, in threads too, carry its request id, operation and model.
+    """
+
+    def __init__(self, operation: str, request_id: str) -> None:
+        self.operation = operation
+        self.request_id = request_id
+        self.model = ""
+        self.images = 0
+        self.status = 500
+        self._token: Token[Call | None] | None = None
+        self._start_s = 0.0
+
+    def __enter__(self) -> Self:
+        _in_flight.inc()
+        self._token = _current.set(self)
+        self._start_s = time.perf_counter()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        seconds = time.perf_counter() - self._start_s
+        model = self.model_label
+        _in_flight.dec()
+        _requests.labels(self.operation, model, str(self.status)).inc()
+        _request_seconds.labels(self.operation, model).observe(seconds)
+        if self.images:
+            _images.labels(self.operation, model).inc(self.images)
+        _log.log(
+            logging.ERROR if self.status >= 500 else logging.INFO,
+            "%s %d",
+            self.operation,
+            self.status,
+            extra={"status": self.status, "ms": round(seconds * 1000, 3)},
+        )
+        if self._token is not None:
+            _current.reset(self._token)
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """Times what runs inside as work of the model."""
+        start_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            _inference_seconds.labels(self.operation, self.model_label).observe(time.perf_counter() - start_s)
+
+    @property
+    def model_label(self) -> str:
+        """The model, if it is served; "" where none was named, and "unknown" for any other name."""
+        return self.model if self.model == "" or self.model in _served else "unknown"
+
+
+def serving(models: Iterable[Model]) -> None:
+    """Tell the metrics what is served: the only model names that will be labels. None: not ready."""
+    listed = list(models)
+    for model in listed:
+        _served.add(model.name)
+        _model_info.labels(model.name, str(model.version), model.digest).set(1)
+    _ready.set(1 if listed else 0)
+
+
+def render() -> tuple[bytes, str]:
+    """All workers' metrics in Prometheus's text format, and its content type."""
+    if _FOLDER is None:
+        return generate_latest(_metrics), CONTENT_TYPE_LATEST
+    _forget_dead_workers(Path(_FOLDER))
+    everyone = CollectorRegistry()
+    MultiProcessCollector(everyone, path=_FOLDER)  # type: ignore[no-untyped-call]
+    return generate_latest(everyone), CONTENT_TYPE_LATEST
+
+
+def request_id(header: str | None) -> str:
+    """The caller's own id (`X-Request-ID`) where it is fit for a log line, else a new random one."""
+    return header if header is not None and _REQUEST_ID.fullmatch(header) else secrets.token_hex(8)
+
+
+def configure_logging(level: str) -> None:
+    """Log what `service` says, as JSON lines, to stderr. Other loggers are left as they are."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("service")
+    logger.handlers = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, message; in a `Call` also whose request it was."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if (call := _current.get()) is not None:
+            line |= {"request_id": call.request_id, "model": call.model, "operation": call.operation}
+        line |= {key: record.__dict__[key] for key in ("status", "ms") if key in record.__dict__}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Drop the gauges of workers that died: what was in flight there is not any more.
+
+    Their counters stay, as they must. BentoML does this only for a worker that ends in good order.
+    """
+    for file in folder.glob("gauge_live*.db"):
+        if not _is_alive(int(file.stem.rpartition("_")[2])):
+            file.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

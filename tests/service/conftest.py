@@ -1,0 +1,21 @@
+"""Fixtures of the service's tests: a folder of tiny models, and the registry that serves them."""
+
+from pathlib import Path
+
+import pytest
+
+from service.registry import Registry
+from tests.service import bundles
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every model of tests/service/bundles.py. Read only: a test that changes a bundle writes its own."""
+    root = tmp_path_factory.mktemp("models")
+    bundles.write_all(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def registry(models_dir: Path) -> Registry:
+    return Registry.load(models_dir, threads=1)

@@ -1,0 +1,432 @@
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from service import latents, operations, tensors
+from service.errors import BadRequest, NotFound
+from service.manifest import Operation
+from service.operations import DiscriminatorScore, ElboScore
+from service.registry import Model, Registry
+from tests.service import bundles
+from tests.service.bundles import DIM, GREY, Net
+
+PIXELS = 64
+
+
+def flat(weights: Sequence[float], bias: float = 0.0) -> tuple[ModelProto, Operation]:
+    """generate: every pixel is sigmoid(weights . z + bias)."""
+    _, operation = bundles.generate(GREY, seed=0)
+    net = Net(0)
+    net.add("Reshape", "z", net.constant(np.array([-1, DIM, 1, 1], np.int64)))
+    kernel = np.broadcast_to(np.array(weights, np.float32)[:, None, None, None], (DIM, 1, 8, 8)).copy()
+    net.add("ConvTranspose", net.last, net.constant(kernel), net.constant(np.array([bias], np.float32)))
+    net.add("Sigmoid", net.last, to="image")
+    return net.model(operation.inputs, operation.outputs), operation
+
+
+def constant_encode(mean: Sequence[float], logvar: Sequence[float]) -> tuple[ModelProto, Operation]:
+    """encode: the same q(z|x) for every image."""
+    _, operation = bundles.encode(GREY, seed=0, logvar=True)
+    net = Net(0)
+    zeros = net.constant(np.zeros((DIM, 1, 8, 8), np.float32))
+    shape = net.constant(np.array([-1, DIM], np.int64))
+    for name, values in (("mean", mean), ("logvar", logvar)):
+        net.add("Conv", "image", zeros, net.constant(np.array(values, np.float32)))
+        net.add("Reshape", net.last, shape, to=name)
+    return net.model(operation.inputs, operation.outputs), operation
+
+
+def constant_logit(logit: float) -> tuple[ModelProto, Operation]:
+    _, operation = bundles.discriminate(GREY, seed=0)
+    net = Net(0)
+    zeros = net.constant(np.zeros((1, 1, 8, 8), np.float32))
+    net.add("Conv", "image", zeros, net.constant(np.array([logit], np.float32)))
+    net.add("Reshape", net.last, net.constant(np.array([-1], np.int64)), to="logit")
+    return net.model(operation.inputs, operation.outputs), operation
+
+
+Make = Callable[..., Model]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Write, load and return a model of these graphs."""
+
+    def make(graphs: dict[str, tuple[ModelProto, Operation]], **fields: Any) -> Model:
+        bundles.write(tmp_path, "made", graphs, image=GREY, **fields)
+        return Registry.load(tmp_path).get("made")
+
+    return make
+
+
+def vae(
+    make: Make, weights: Sequence[float], mean: Sequence[float], logvar: Sequence[float], **fields: Any
+) -> Model:
+    graphs = {"generate": flat(weights), "encode": constant_encode(mean, logvar)}
+    return make(graphs, **{"likelihood": {"kind": "bernoulli"}, **fields})
+
+
+def grey(*levels: int) -> NDArray[np.uint8]:
+    """One plain 8x8 image a level."""
+    return np.broadcast_to(np.array(levels, np.uint8)[:, None, None, None], (len(levels), 8, 8, 1)).copy()
+
+
+ZERO, ONE = [0.0] * DIM, [1.0] * DIM
+FLAT_QUANTILES = [i / 200 for i in range(101)]
+
+
+def test_what_each_model_offers(registry: Registry) -> None:
+    draws = ("sample", "decode", "interpolate")
+    maps = ("reconstruct", "encode", "decode", "interpolate")
+    offered = {str(model): operations.offered(model) for model in registry.models()}
+    assert offered == {
+        "tiny-ae/1": maps,
+        "tiny-cgan/1": draws,
+        "tiny-gan/1": (*draws, "score"),
+        "tiny-gan/2": (*draws, "score"),
+        "tiny-prior/1": ("sample", *maps),
+        "tiny-rgb/1": ("sample", *maps, "score"),
+        "tiny-vae/1": ("sample", *maps, "score"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "reason"),
+    [
+        (
+            "tiny-gan",
+            operations.encode,
+            "tiny-gan/2 cannot encode; it offers sample, decode, interpolate, score",
+        ),
+        ("tiny-gan", operations.reconstruct, "tiny-gan/2 cannot reconstruct; it offers sample"),
+        ("tiny-ae", operations.score, "tiny-ae/1 cannot score; it offers reconstruct, encode, decode"),
+        ("tiny-cgan", operations.score, "tiny-cgan/1 cannot score; it offers sample, decode, interpolate"),
+    ],
+)
+def test_what_a_model_cannot_do_is_not_found(
+    registry: Registry, name: str, call: Callable[..., object], reason: str
+) -> None:
+    with pytest.raises(NotFound, match=reason):
+        call(registry.get(name), grey(0))
+
+
+@pytest.mark.parametrize("call", [operations.sample, operations.draw])
+def test_a_plain_autoencoder_cannot_be_sampled(registry: Registry, call: Callable[..., object]) -> None:
+    reason = r"tiny-ae/1 cannot sample: it has no prior over its latents.*; it offers reconstruct, encode"
+    with pytest.raises(NotFound, match=reason):
+        call(registry.get("tiny-ae"), [1])
+
+
+# Everything about image i is a function of image i: to the bit, at any place in any batch.
+
+
+def test_a_sample_is_the_same_alone_and_at_any_place(registry: Registry) -> None:
+    seeds = [int(s) for s in np.random.RandomState(3).randint(0, 2**53, 64)]
+    for model in registry.models():
+        if "sample" in operations.offered(model):
+            conditional = model.name == "tiny-cgan"
+            labels = [i % 3 for i in range(64)] if conditional else None
+            together = operations.sample(model, seeds, labels=labels)
+            assert together.dtype == np.uint8
+            assert len({image.tobytes() for image in together}) == 64
+            for i in (0, 15, 16, 37, 63):
+                alone = operations.sample(model, [seeds[i]], labels=[i % 3] if conditional else None)
+                assert alone.tobytes() == together[i].tobytes()
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 33])
+def test_scores_and_reconstructions_are_the_same_in_any_batch(registry: Registry, n: int) -> None:
+    random = np.random.RandomState(4)
+    for name in ("tiny-vae", "tiny-gan", "tiny-rgb", "tiny-ae", "tiny-prior"):
+        model = registry.get(name)
+        image = model.manifest.image
+        images = random.randint(0, 256, (64, image.height, image.width, image.channels)).astype(np.uint8)
+        for call in (operations.score, operations.reconstruct):
+            if call.__name__ in operations.offered(model):
+                whole, part = vars(call(model, images)), vars(call(model, images[64 - n :]))
+                for key, value in part.items():
+                    if value is not None:
+                        assert np.asarray(value).tobytes() == np.asarray(whole[key][64 - n :]).tobytes(), key
+
+
+# Sampling.
+
+
+def test_a_sample_is_the_decoding_of_its_draw(registry: Registry) -> None:
+    model = registry.get("tiny-vae")
+    z = latents.from_seeds([5, 6], DIM, truncation=0.5)
+    (raw,) = model.graph("generate").run(z=z)
+    images = operations.sample(model, [5, 6], truncation=0.5)
+    assert images.shape == (2, 8, 8, 1)
+    np.testing.assert_array_equal(images[..., 0], np.rint(raw[:, 0] * 255))
+    assert not np.array_equal(images, operations.sample(model, [5, 6]))
+
+
+def test_a_model_that_breaks_by_itself_does_not_blame_the_caller(make: Make) -> None:
+    model = make({"generate": flat(ONE)})
+    (z,) = operations.draw(model, [1])
+    broken = replace(model, graphs={"generate": Overflow()})  # type: ignore[dict-item]  # a stand-in
+    with pytest.raises(FloatingPointError, match="made/1 makes no finite image of row 0"):
+        operations.sample(broken, [1])
+    with pytest.raises(BadRequest, match="latents: are too large"):
+        operations.decode(broken, z[None])
+
+
+class Overflow:
+    def run(self, z: Any) -> tuple[Any]:
+        return (np.full((len(z), 1, 8, 8), np.nan, np.float32),)
+
+
+def test_colours_and_sides_keep_their_places(registry: Registry) -> None:
+    model = registry.get("tiny-rgb")
+    images = operations.sample(model, [1, 2])
+    assert images.shape == (2, 8, 12, 3)
+    (raw,) = model.graph("generate").run(z=latents.from_seeds([1, 2], DIM))
+    np.testing.assert_array_equal(images, np.rint(np.moveaxis(raw, 1, -1) * 255))
+    (mean, logvar) = model.graph("encode").run(image=np.moveaxis(images, -1, 1) / np.float32(255))
+    encoding = operations.encode(model, images)
+    np.testing.assert_array_equal(encoding.mean, mean)
+    np.testing.assert_array_equal(encoding.logvar, logvar)
+
+
+def test_a_fitted_prior_comes_before_the_decoder(registry: Registry) -> None:
+    model = registry.get("tiny-prior")
+    eps = latents.from_seeds([8, 9], DIM, truncation=0.7)
+    (z,) = model.graph("prior").run(eps=eps)
+    np.testing.assert_array_equal(operations.draw(model, [8, 9], 0.7), z)
+    sampled = operations.sample(model, [8, 9], 0.7)
+    np.testing.assert_array_equal(sampled, operations.decode(model, z))
+    assert not np.array_equal(sampled, operations.decode(model, eps))
+
+
+def test_pixels_are_the_nearest_of_256_levels() -> None:
+    x = np.array([-0.1, 0, 0.49 / 255, 0.51 / 255, 0.5, 1, 1.1], np.float32)
+    assert tensors.to_images(x.reshape(7, 1, 1, 1)).ravel().tolist() == [0, 0, 0, 1, 128, 255, 255]
+
+
+def test_labels_choose_the_class(registry: Registry) -> None:
+    model = registry.get("tiny-cgan")
+    images = operations.sample(model, [1, 1, 1], labels=[0, 1, 0])
+    assert np.array_equal(images[0], images[2])
+    assert not np.array_equal(images[0], images[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "reason"),
+    [
+        ("tiny-cgan", None, r"label: is required.* one of 0 \(circle\), 1 \(square\), 2 \(cross\)"),
+        ("tiny-cgan", [0], "label: must be given for each of 2 images, got 1"),
+        ("tiny-cgan", [0, 3], r"label: must be one of 0 \(circle\).*, got 3"),
+        ("tiny-cgan", [-1, 0], r"label: must be one of .*, got -1"),
+        ("tiny-gan", [0, 1], "label: must be left out: tiny-gan/2 is not conditional"),
+    ],
+)
+def test_wrong_labels_are_refused(
+    registry: Registry, name: str, labels: list[int] | None, reason: str
+) -> None:
+    with pytest.raises(BadRequest, match=reason):
+        operations.sample(registry.get(name), [1, 2], labels=labels)
+
+
+def test_a_discriminator_takes_no_label(registry: Registry) -> None:
+    with pytest.raises(BadRequest, match="label: must be left out: the discriminator of tiny-gan/2"):
+        operations.score(registry.get("tiny-gan"), grey(0), labels=[1])
+
+
+# Latents and images at the door.
+
+
+@pytest.mark.parametrize(
+    ("z", "reason"),
+    [
+        (np.zeros((2, 5)), r"latents: must have the shape \(n, 4\) for tiny-vae/1, got \(2, 5\)"),
+        (np.zeros(4), r"latents: must have the shape \(n, 4\)"),
+        (np.array([ZERO, [0, 0, math.nan, 0]]), "latents: must be finite float32 numbers, row 1 is not"),
+        (np.array([[math.inf, 0, 0, 0], ZERO]), "row 0 is not"),
+        (np.array([ZERO, ZERO, [1e39, 0, 0, 0]]), "row 2 is not"),
+        (
+            np.array([ZERO, [3e38, 3e38, 3e38, 3e38]]),
+            "latents: are too large: tiny-vae/1 makes no finite image of row 1",
+        ),
+    ],
+    ids=["wide", "flat", "nan", "inf", "no float32", "overflow"],
+)
+def test_wrong_latents_are_refused(registry: Registry, z: Any, reason: str) -> None:
+    with pytest.raises(BadRequest, match=reason):
+        operations.decode(registry.get("tiny-vae"), z)
+
+
+@pytest.mark.parametrize(
+    ("images", "got"),
+    [
+        (np.zeros((1, 8, 9, 1), np.uint8), r"uint8 \(1, 8, 9, 1\)"),
+        (np.zeros((1, 8, 8, 3), np.uint8), r"uint8 \(1, 8, 8, 3\)"),
+        (np.zeros((1, 8, 8, 1), np.float32), r"float32 \(1, 8, 8, 1\)"),
+    ],
+)
+def test_images_of_another_shape_are_refused(registry: Registry, images: Any, got: str) -> None:
+    reason = rf"images: must be uint8 \(n, 8, 8, 1\) for tiny-vae/1, got {got}"
+    for call in (operations.encode, operations.reconstruct, operations.score):
+        with pytest.raises(BadRequest, match=reason):
+            call(registry.get("tiny-vae"), images)
+
+
+def test_a_plain_autoencoder_encodes_without_variance(registry: Registry) -> None:
+    assert operations.encode(registry.get("tiny-ae"), grey(0)).logvar is None
+    assert operations.encode(registry.get("tiny-vae"), grey(0)).logvar is not None
+
+
+# Interpolation.
+
+
+def test_an_interpolation_runs_from_key_to_key(registry: Registry) -> None:
+    model = registry.get("tiny-vae")
+    keys = operations.draw(model, [1, 2, 3])
+    frames = operations.interpolate(model, keys, 5)
+    np.testing.assert_array_equal(frames[[0, 2, 4]], operations.decode(model, keys))
+    assert len({frame.tobytes() for frame in frames}) == 5
+    assert not np.array_equal(frames, operations.interpolate(model, keys, 5, "lerp"))
+
+
+def test_an_autoencoder_interpolates_between_images(registry: Registry) -> None:
+    model = registry.get("tiny-ae")
+    keys = operations.encode(model, grey(0, 255)).mean
+    frames = operations.interpolate(model, keys, 3, "lerp")
+    np.testing.assert_array_equal(frames[1], operations.decode(model, keys.mean(0, keepdims=True))[0])
+
+
+# Numbers worked out by hand.
+
+
+def test_reconstruction_errors_by_hand(make: Make) -> None:
+    # All pixels are decoded as sigmoid(0) = 0.5: white is off by 0.5, 51/255 = 0.2 by 0.3.
+    anomaly = {"statistic": "mse", "split": "test", "quantiles": FLAT_QUANTILES}
+    model = vae(make, ZERO, ONE, ZERO, anomaly=anomaly)
+    got = operations.reconstruct(model, grey(255, 51))
+    assert np.unique(got.images).tolist() == [128]
+    np.testing.assert_array_equal(got.mean, [ONE, ONE])
+    np.testing.assert_allclose(got.mse, [0.25, 0.09], rtol=1e-6)
+    assert got.psnr == pytest.approx((6.0206, 10.4576), abs=1e-4)  # -10 log10 of 1/4 and of 9/100
+    # Percentile i of the statistic is i / 200.
+    assert got.anomaly_percentile is not None
+    np.testing.assert_allclose(got.anomaly_percentile, [50, 18], rtol=1e-6)
+
+
+def test_a_perfect_reconstruction_has_no_psnr(make: Make) -> None:
+    model = make({"generate": flat(ZERO, bias=100), "encode": constant_encode(ONE, ZERO)})
+    got = operations.reconstruct(model, grey(255))
+    assert got.mse.tolist() == [0]
+    assert got.psnr == (None,)
+    assert got.anomaly_percentile is None
+    assert got.elbo_nats is None  # the model has no likelihood
+
+
+def test_an_elbo_with_a_decoder_that_looks_away_by_hand(make: Make) -> None:
+    # log p(x|z) = 64 log 0.5 for any x; KL(N(1, I) || N(0, I)) = 4 / 2.
+    quantiles = [float(i) for i in range(101)]
+    anomaly = {"statistic": "negative_elbo_nats", "split": "test", "quantiles": quantiles}
+    model = vae(make, ZERO, ONE, ZERO, anomaly=anomaly)
+    got = operations.score(model, grey(0, 200))
+    assert isinstance(got, ElboScore)
+    expected = -PIXELS * math.log(2) - 2
+    np.testing.assert_allclose(got.elbo_nats, [expected, expected], rtol=1e-7)
+    np.testing.assert_allclose(got.bits_per_dim, [1 + 2 / (PIXELS * math.log(2))] * 2, rtol=1e-7)
+    assert got.anomaly_percentile is not None
+    np.testing.assert_allclose(got.anomaly_percentile, [-expected] * 2, rtol=1e-7)
+
+
+def test_the_kl_counts_variance(make: Make) -> None:
+    # 0.5 (4 + 0 - 1 - log 4) for each of the four latents of N(0, 4 I).
+    model = vae(make, ZERO, ZERO, [math.log(4)] * DIM)
+    got = operations.score(model, grey(9))
+    assert isinstance(got, ElboScore)
+    expected = -PIXELS * math.log(2) - 4 * 0.5 * (3 - math.log(4))
+    np.testing.assert_allclose(got.elbo_nats, [expected], rtol=1e-6)
+
+
+def test_a_gaussian_elbo_by_hand(make: Make) -> None:
+    # Black is one stddev of 0.5 from 0.5, and white too; 256 grey levels cost 8 bits a pixel.
+    model = vae(make, ZERO, ZERO, ZERO, likelihood={"kind": "gaussian", "stddev": 0.5})
+    got = operations.score(model, grey(0, 255))
+    assert isinstance(got, ElboScore)
+    nats = -0.5 - math.log(0.5) - 0.5 * math.log(2 * math.pi)
+    np.testing.assert_allclose(got.elbo_nats, [PIXELS * nats] * 2, rtol=1e-6)
+    np.testing.assert_allclose(got.bits_per_dim, [-nats / math.log(2) + 8] * 2, rtol=1e-6)
+
+
+def test_an_elbo_averages_over_reparameterised_draws(make: Make) -> None:
+    # Every pixel is sigmoid(z0), and z0 = 0.5 + e^(0.5 log 0.25) eps0 = 0.5 + 0.5 eps0.
+    model = vae(make, [1, 0, 0, 0], [0.5, 0, 0, 0], [math.log(0.25), 0, 0, 0])
+    x = 51 / 255
+    total = 0.0
+    for eps in latents.from_seeds(range(8), DIM)[:, 0].tolist():
+        p = 1 / (1 + math.exp(-(0.5 + 0.5 * eps)))
+        total += PIXELS * (x * math.log(p) + (1 - x) * math.log(1 - p)) / 8
+    kl = 0.5 * (0.25 + 0.25 - 1 - math.log(0.25))
+    got = operations.score(model, grey(51))
+    assert isinstance(got, ElboScore)
+    np.testing.assert_allclose(got.elbo_nats, [total - kl], rtol=1e-6)
+    # A reconstruction tells the same, if it is asked to.
+    assert operations.reconstruct(model, grey(51)).elbo_nats == got.elbo_nats
+    assert operations.reconstruct(model, grey(51), samples=2).elbo_nats != got.elbo_nats
+    assert operations.reconstruct(model, grey(51), samples=0).elbo_nats is None
+
+
+def test_a_certain_bernoulli_pixel_costs_no_more_than_its_margin(make: Make) -> None:
+    model = make(
+        {"generate": flat(ZERO, bias=100), "encode": constant_encode(ZERO, ZERO)},
+        likelihood={"kind": "bernoulli"},
+    )
+    got = operations.score(model, grey(0, 255))
+    assert isinstance(got, ElboScore)
+    np.testing.assert_allclose(got.elbo_nats, [PIXELS * math.log(1e-6), -PIXELS * 1e-6], rtol=1e-5)
+
+
+def test_a_percentile_stays_between_0_and_100(make: Make) -> None:
+    anomaly = {"statistic": "mse", "split": "test", "quantiles": [0.09 + i / 1000 for i in range(101)]}
+    got = operations.reconstruct(vae(make, ZERO, ZERO, ZERO, anomaly=anomaly), grey(255, 128, 51))
+    assert got.anomaly_percentile is not None
+    np.testing.assert_allclose(got.anomaly_percentile, [100, 0, 0], atol=1e-3)
+
+
+def test_a_percentile_of_the_elbo_needs_the_elbo(registry: Registry) -> None:
+    model = registry.get("tiny-vae")
+    assert operations.reconstruct(model, grey(0)).anomaly_percentile is not None
+    assert operations.reconstruct(model, grey(0), samples=0).anomaly_percentile is None
+
+
+@pytest.mark.parametrize(
+    ("calibration", "logit", "log_ratio"),
+    [
+        ({"slope": 2.0, "intercept": -0.5}, 0.25, 0.0),
+        ({"slope": 2.0, "intercept": -0.5}, 1.0, 1.5),
+        ({"slope": 0.5, "intercept": 1.0}, -4.0, -1.0),
+        (None, -1.25, -1.25),
+        (None, 1e6, 700.0),
+        (None, -1e6, -700.0),
+    ],
+)
+def test_a_discriminator_score_by_hand(
+    make: Make, calibration: dict[str, float] | None, logit: float, log_ratio: float
+) -> None:
+    score = None if calibration is None else {"loss": "hinge", "calibrated_on": "test", **calibration}
+    model = make({"discriminate": constant_logit(logit)}, score=score, latent=None)
+    got = operations.score(model, grey(1, 2))
+    assert isinstance(got, DiscriminatorScore)
+    assert got.logit.tolist() == [logit, logit]
+    np.testing.assert_allclose(got.probability, [1 / (1 + math.exp(-log_ratio))] * 2, rtol=1e-12)
+    np.testing.assert_allclose(got.density_ratio, [math.exp(log_ratio)] * 2, rtol=1e-12)
+
+
+def test_a_model_without_latents_offers_its_score_alone(make: Make) -> None:
+    model = make({"discriminate": constant_logit(0)}, latent=None)
+    assert operations.offered(model) == ("score",)
+    with pytest.raises(NotFound, match=r"made/1 cannot decode; it offers score"):
+        operations.decode(model, np.zeros((1, DIM), np.float32))

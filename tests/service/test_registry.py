@@ -1,0 +1,205 @@
+import io
+import logging
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from service import manifest
+from service.errors import NotFound
+from service.registry import Registry
+from tests.service import bundles
+from tests.service.bundles import GREY, Net
+
+
+def test_models_are_listed_by_name_and_version(registry: Registry) -> None:
+    assert [str(model) for model in registry.models()] == [
+        "tiny-ae/1",
+        "tiny-cgan/1",
+        "tiny-gan/1",
+        "tiny-gan/2",
+        "tiny-prior/1",
+        "tiny-rgb/1",
+        "tiny-vae/1",
+    ]
+    assert registry.ready
+    assert registry.refused == {}
+
+
+def test_the_latest_version_is_the_largest_number(tmp_path: Path) -> None:
+    for version in (9, 10, 2):
+        bundles.write_gan(tmp_path, version=version)
+    registry = Registry.load(tmp_path)
+    assert registry.get("tiny-gan").version == 10
+    assert registry.get("tiny-gan", 2).version == 2
+    assert [model.version for model in registry.models()] == [2, 9, 10]
+
+
+def test_a_model_says_what_it_is(models_dir: Path, registry: Registry) -> None:
+    model = registry.get("tiny-vae")
+    folder = models_dir / "tiny-vae" / "1"
+    assert (model.name, model.version, model.folder) == ("tiny-vae", 1, folder)
+    assert model.digest == manifest.read_bundle(folder).sha256()
+    assert registry.get("tiny-gan", 1).digest != registry.get("tiny-gan", 2).digest
+
+
+def test_what_is_not_there_is_not_found_and_what_is_there_is_listed(registry: Registry) -> None:
+    with pytest.raises(NotFound, match=r"no model 'mnist'; models: tiny-ae, tiny-cgan, tiny-gan, tiny-prior"):
+        registry.get("mnist")
+    with pytest.raises(NotFound, match=r"'tiny-gan' has no version 3; versions: 1, 2"):
+        registry.get("tiny-gan", 3)
+    with pytest.raises(NotFound, match=r"tiny-gan/2 has no 'encode' graph; it has: discriminate, generate"):
+        registry.get("tiny-gan").graph("encode")
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_nothing_to_serve_is_not_ready(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    registry = Registry.load(tmp_path / folder)
+    assert not registry.ready
+    assert registry.models() == []
+    with pytest.raises(NotFound, match="models: none"):
+        registry.get("any")
+
+
+def test_what_is_no_version_of_a_model_is_passed_over(tmp_path: Path) -> None:
+    written = bundles.write_vae(tmp_path)
+    (tmp_path / "README.md").write_text("models")
+    (tmp_path / ".cache" / "1").mkdir(parents=True)
+    shutil.copytree(written, tmp_path / "tiny-vae" / ".2-half-written")
+    registry = Registry.load(tmp_path)
+    assert [str(model) for model in registry.models()] == ["tiny-vae/1"]
+    assert registry.refused == {}
+
+
+def with_golden(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    """A bundle whose golden arrays were changed before it was written; every digest is right."""
+
+    def write(root: Path) -> None:
+        graphs = {"generate": bundles.generate(GREY, seed=1)}
+        arrays = bundles.golden(graphs)
+        change(arrays)
+        bundles.write(root, "bad", graphs, image=GREY, golden_arrays=arrays)
+
+    return write
+
+
+def shift(by: float) -> Callable[[dict[str, Any]], object]:
+    def change(arrays: dict[str, Any]) -> None:
+        arrays["generate.image"][2, 0, 3, 4] += by
+
+    return change
+
+
+def one_row(arrays: dict[str, Any]) -> None:
+    for name in arrays:
+        arrays[name] = arrays[name][:1]
+
+
+def rewritten(root: Path, change: Callable[[dict[str, bytes]], object], **fields: object) -> None:
+    """A good bundle written again with other files, under right digests."""
+    source = bundles.write_vae(root.parent / "source")
+    files = {p.name: p.read_bytes() for p in source.iterdir() if p.name != "manifest.json"}
+    change(files)
+    kept = manifest.read_bundle(source).model_dump(exclude={"files", "schema_version"})
+    manifest.write_bundle(root, {**kept, "name": "bad", **fields}, files)
+
+
+def pickled(files: dict[str, bytes]) -> None:
+    stream = io.BytesIO()
+    np.savez(stream, **{"generate.z": np.array([print], dtype=object)})  # type: ignore[arg-type]  # `**`
+    files["golden.npz"] = stream.getvalue()
+
+
+def coupled() -> tuple[ModelProto, manifest.Operation]:
+    """A discriminator that subtracts the mean of the batch from each logit."""
+    _, operation = bundles.discriminate(GREY, seed=1)
+    net = Net(1)
+    net.add("ReduceMean", "image", axes=[1, 2, 3], keepdims=0)
+    each = net.last
+    net.add("Sub", each, net.add("ReduceMean", each, axes=[0], keepdims=1), to="logit")
+    return net.model(operation.inputs, operation.outputs), operation
+
+
+def write_coupled(root: Path) -> None:
+    bundles.write(root, "bad", {"discriminate": coupled()}, image=GREY, latent=None)
+
+
+def write_nameless_classes(root: Path) -> None:
+    bundles.write(root, "bad", {"generate": bundles.generate(GREY, seed=1, classes=3)}, image=GREY)
+
+
+def write_then_flip(root: Path) -> None:
+    folder = bundles.write(root, "bad", {"generate": bundles.generate(GREY, seed=1)}, image=GREY)
+    data = bytearray((folder / "generate.onnx").read_bytes())
+    data[100] ^= 1
+    (folder / "generate.onnx").write_bytes(data)
+
+
+def write_file(root: Path) -> None:
+    (root / "bad").mkdir()
+    (root / "bad" / "1").write_text("")
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "changed": (write_then_flip, r"generate\.onnx: sha256 is"),
+    "not a folder": (write_file, "cannot be read"),
+    "opset": (
+        lambda r: rewritten(r, lambda f: None, opset=18),
+        r"imports opset \[17\]; the manifest says 18",
+    ),
+    "swapped graphs": (
+        lambda r: rewritten(r, lambda f: f.update({"encode.onnx": f["generate.onnx"]})),
+        r"encode\.onnx: inputs are \['z'\]; the manifest says \['image'\]",
+    ),
+    "no golden": (lambda r: rewritten(r, lambda f: f.pop("golden.npz")), r"golden\.npz: missing"),
+    "golden is no zip": (lambda r: rewritten(r, lambda f: f.update({"golden.npz": b"zip"})), "golden|pickle"),
+    "golden holds a pickle": (lambda r: rewritten(r, pickled), "allow_pickle=False"),
+    "golden lacks an array": (with_golden(lambda a: a.pop("generate.z")), r"expected .*'generate\.z'"),
+    "golden has another": (with_golden(lambda a: a.update(extra=a["generate.z"])), "holds .*'extra'"),
+    "golden has one row": (with_golden(one_row), "fewer than two rows"),
+    "golden differs": (
+        with_golden(shift(2e-4)),
+        r"image differs from golden\.npz by 0\.0002; allowed: 0\.0001",
+    ),
+    "golden differs below": (with_golden(shift(-2e-4)), r"image differs from golden\.npz by 0\.0002"),
+    "golden is NaN": (with_golden(shift(np.nan)), r"image differs from golden\.npz by nan"),
+    "coupled": (write_coupled, r"logit of golden row 0 is not bit-equal alone and in a batch"),
+    "classes without names": (write_nameless_classes, "takes a label, but the manifest has no class_names"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_bundle_is_refused_and_the_others_are_served(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, reason = BAD[what]
+    root = tmp_path / "models"
+    bundles.write_gan(root)
+    write(root)
+    monkeypatch.setattr(logging.getLogger("service"), "propagate", True)
+    registry = Registry.load(root)
+    assert [str(model) for model in registry.models()] == ["tiny-gan/1"]
+    assert list(registry.refused) == ["bad/1"]
+    (said,) = registry.refused.values()
+    assert re.search(reason, said)
+    assert "bundle bad/1 refused" in caplog.text
+
+
+def test_golden_outputs_may_differ_as_far_as_machines_do(tmp_path: Path) -> None:
+    with_golden(shift(5e-5))(tmp_path)
+    assert Registry.load(tmp_path).refused == {}
+
+
+def test_a_bad_version_leaves_the_good_one_in_place(tmp_path: Path) -> None:
+    bundles.write_gan(tmp_path)
+    newer = bundles.write_gan(tmp_path, version=2)
+    (newer / "generate.onnx").unlink()
+    registry = Registry.load(tmp_path)
+    assert registry.get("tiny-gan").version == 1
+    assert list(registry.refused) == ["tiny-gan/2"]

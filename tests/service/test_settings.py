@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTRY_MAX_IMAGES", "7")
+    monkeypatch.setenv("LATENTRY_MODELS_DIR", "/somewhere/else")
+    assert Settings().max_images == 7
+    assert Settings().models_dir == Path("/somewhere/else")
+
+
+def test_the_defaults_serve_the_repositorys_models_with_several_workers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings()
+    assert settings.models_dir == Path(__file__).resolve().parents[2] / "models"
+    assert settings.workers >= 2
+    assert (settings.threads, settings.max_images) == (1, 1024)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WORKERS", "0"),
+        ("THREADS", "0"),
+        ("MAX_IMAGES", "0"),
+        ("MAX_LATENTS", "-1"),
+        ("MAX_BODY_BYTES", "64M"),
+        ("MAX_PIXELS", "0"),
+        ("REQUEST_TIMEOUT_S", "0"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"LATENTRY_{name}", value)
+    with pytest.raises(ValidationError, match=name.lower()):
+        Settings()
+
+
+def test_settings_never_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        monkeypatch.setattr(Settings(), "threads", 2)
+
+
+def test_each_setting_is_described() -> None:
+    assert all(field.description for field in Settings.model_fields.values())

@@ -1,0 +1,180 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service import telemetry
+from service.registry import Registry
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def sample(text: str, name: str, **labels: str) -> float:
+    """The value of one series; 0 where it is not there yet."""
+    for family in text_string_to_metric_families(text):
+        for found in family.samples:
+            if found.name == name and found.labels == labels:
+                return float(found.value)
+    return 0.0
+
+
+def now(name: str, **labels: str) -> float:
+    return sample(telemetry.render()[0].decode(), name, **labels)
+
+
+def run(script: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _served(registry: Registry) -> None:
+    telemetry.serving(registry.models())
+
+
+def test_a_call_is_counted_by_operation_model_and_status() -> None:
+    ok = {"operation": "sample", "model": "tiny-vae", "status": "200"}
+    by_model = {"operation": "sample", "model": "tiny-vae"}
+    names = ["latentry_request_seconds_count", "latentry_inference_seconds_count", "latentry_images_total"]
+    before = [now("latentry_requests_total", **ok)] + [now(name, **by_model) for name in names]
+    in_flight = now("latentry_in_flight")
+    with telemetry.Call("sample", "id") as call:
+        call.model, call.images = "tiny-vae", 64
+        with call.inference():
+            assert now("latentry_in_flight") == in_flight + 1
+        call.status = 200
+    after = [now("latentry_requests_total", **ok)] + [now(name, **by_model) for name in names]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1, 64]
+    assert now("latentry_in_flight") == in_flight
+
+
+def test_a_call_that_raises_is_a_500_and_not_in_flight() -> None:
+    labels = {"operation": "score", "model": "", "status": "500"}
+    before, in_flight = now("latentry_requests_total", **labels), now("latentry_in_flight")
+    with pytest.raises(ZeroDivisionError), telemetry.Call("score", "id"):
+        _ = 1 / 0
+    assert now("latentry_requests_total", **labels) == before + 1
+    assert now("latentry_in_flight") == in_flight
+
+
+def test_callers_cannot_make_new_labels() -> None:
+    labels = {"operation": "sample", "model": "unknown", "status": "404"}
+    before = now("latentry_requests_total", **labels)
+    for i in range(20):
+        with telemetry.Call("sample", "id") as call:
+            call.model, call.status = f"guess-{i}", 404
+    assert now("latentry_requests_total", **labels) == before + 20
+    assert b"guess" not in telemetry.render()[0]
+
+
+def test_the_models_served_are_told(registry: Registry) -> None:
+    model = registry.get("tiny-gan", 1)
+    assert now("latentry_model_info", model="tiny-gan", version="1", digest=model.digest) == 1
+    assert now("latentry_model_info", model="tiny-gan", version="3", digest=model.digest) == 0
+    assert now("latentry_ready") == 1
+
+
+WORKER = """
+import os
+from service import telemetry
+call = telemetry.Call("sample", "id")
+call.__enter__()
+call.status = 200
+if os.environ["END"] == "well":
+    telemetry._ready.set(1)
+    call.__exit__(None, None, None)
+print(telemetry.render()[0].decode())
+os._exit(0)
+"""
+
+
+def test_metrics_are_summed_over_workers_and_the_dead_are_not_in_flight(tmp_path: Path) -> None:
+    folder = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    labels = {"operation": "sample", "model": "", "status": "200"}
+    for _ in range(2):
+        run(WORKER, END="well", **folder)
+    # A worker killed amid a request leaves it in flight for ever, unless someone looks.
+    text = run(WORKER, END="killed", **folder).stdout
+    assert sample(text, "latentry_requests_total", **labels) == 2
+    assert sample(text, "latentry_in_flight") == 1
+    assert sample(text, "latentry_ready") == 0  # that worker did not get ready
+    text = run(WORKER, END="well", **folder).stdout
+    assert sample(text, "latentry_requests_total", **labels) == 3
+    assert sample(text, "latentry_request_seconds_count", operation="sample", model="") == 3
+    assert sample(text, "latentry_in_flight") == 0
+    assert sample(text, "latentry_ready") == 1
+
+
+def test_the_service_is_ready_when_every_worker_is(tmp_path: Path) -> None:
+    folder = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    loading = subprocess.Popen(
+        [sys.executable, "-c", "from service import telemetry; print(flush=True); input()"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **folder},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert loading.stdout is not None
+    assert loading.stdout.readline() == "\n"
+    try:
+        assert sample(run(WORKER, END="well", **folder).stdout, "latentry_ready") == 0
+    finally:
+        loading.communicate("\n", timeout=30)
+    assert sample(run(WORKER, END="well", **folder).stdout, "latentry_ready") == 1
+
+
+LOGGER = """
+import logging, threading, contextvars
+from service import telemetry
+telemetry.configure_logging("INFO")
+log = logging.getLogger("service.anything")
+log.debug("too quiet")
+log.warning("before")
+with telemetry.Call("sample", "req-1") as call:
+    call.model, call.status = "tiny-vae", 503
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(log.info, "in a %s", "thread"))
+    thread.start()
+    thread.join()
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        log.exception("bad\\nluck")
+"""
+
+
+def test_log_lines_are_json_and_carry_their_request() -> None:
+    before, thread, error, end = (json.loads(line) for line in run(LOGGER).stderr.splitlines())
+    assert (before["level"], before["message"]) == ("warning", "before")
+    assert before["time"].endswith("+00:00")
+    assert "request_id" not in before
+    assert thread["message"] == "in a thread"
+    assert (thread["request_id"], thread["model"], thread["operation"]) == ("req-1", "tiny-vae", "sample")
+    assert error["message"] == "bad\nluck"
+    assert "ZeroDivisionError" in error["exception"]
+    assert (end["level"], end["status"], end["request_id"]) == ("error", 503, "req-1")
+    assert 0 < end["ms"] < 60_000
+
+
+@pytest.mark.parametrize("header", ["abc-123", "A.b_c", "x" * 64])
+def test_a_callers_request_id_is_kept(header: str) -> None:
+    assert telemetry.request_id(header) == header
+
+
+@pytest.mark.parametrize("header", [None, "", "a b", 'a"b', "a\nb", "x" * 65, "é"])
+def test_an_id_unfit_for_a_log_is_replaced(header: str | None) -> None:
+    one, two = telemetry.request_id(header), telemetry.request_id(header)
+    assert one != two
+    assert one.isalnum()
