@@ -1,0 +1,124 @@
+"""The BentoML service: `bentoml serve service.app:Latentry`. One short method an endpoint."""
+
+from typing import Any, cast
+
+import bentoml
+from starlette.responses import Response
+
+from service import answers, inputs, operations, pages, telemetry
+from service.calls import Call
+from service.endpoint import endpoint
+from service.loader import Models
+from service.middleware import Gateway
+from service.registry import Model
+from service.schemas import (
+    DecodeRequest,
+    EncodeRequest,
+    ImagesAnswer,
+    InterpolateRequest,
+    LatentsAnswer,
+    ReconstructRequest,
+    SampleRequest,
+    ScoreRequest,
+    ScoresAnswer,
+)
+from service.settings import load_settings
+
+# Requests computed at a time in a worker: more than one, so that a small request need not wait for a large
+# one; few, because they share one CPU.
+CONCURRENT_REQUESTS = 4
+
+settings = load_settings()
+models = Models(settings)
+
+
+@bentoml.asgi_app(pages.app(models, settings))
+@bentoml.service(
+    workers=settings.workers,
+    threads=CONCURRENT_REQUESTS,
+    # Only a net below the Gateway's own deadline, which answers in problem+json.
+    traffic={"timeout": settings.request_timeout_s + 5},
+    # service/telemetry.py does these, at a tenth of the cost.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": ".*"},
+)
+class Latentry:
+    """Sample, reconstruct, encode, decode, interpolate and score with latent-variable image models."""
+
+    def __init__(self) -> None:
+        telemetry.configure_logging(settings.log_level)
+        models.start()
+
+    def __is_ready__(self) -> bool:
+        models.check_ready()
+        return True
+
+    @endpoint(SampleRequest, ImagesAnswer, answers.IMAGE_TYPES)
+    def sample(self, call: Call[SampleRequest]) -> Response:
+        """Draw new images."""
+        model = _model(call)
+        seeds = inputs.seeds(call.options, settings.max_images)
+        labels = inputs.labels(call.options.label, len(seeds))
+        with call.record.inference():
+            images = operations.sample(model, seeds, call.options.truncation, labels)
+        return answers.images(call, model, images, items=({"seed": seed} for seed in seeds), seeds=seeds)
+
+    @endpoint(ReconstructRequest, ImagesAnswer, answers.IMAGE_TYPES)
+    def reconstruct(self, call: Call[ReconstructRequest]) -> Response:
+        """Encode images and decode them again; how far they come back from where they were."""
+        model = _model(call)
+        images = call.options.images.decode(model.manifest.image, settings)
+        labels = inputs.labels(call.options.label, len(images))
+        samples = call.options.samples if call.media_type in answers.WITH_DATA else 0
+        with call.record.inference():
+            result = operations.reconstruct(model, images, samples, labels)
+        return answers.images(call, model, result.images, items=answers.reconstruction_items(result))
+
+    @endpoint(EncodeRequest, LatentsAnswer, answers.LATENT_TYPES)
+    def encode(self, call: Call[EncodeRequest]) -> Response:
+        """The latent codes of images."""
+        model = _model(call)
+        images = call.options.images.decode(model.manifest.image, settings)
+        with call.record.inference():
+            encoding = operations.encode(model, images)
+        return answers.latents(call, model, encoding)
+
+    @endpoint(DecodeRequest, ImagesAnswer, answers.IMAGE_TYPES)
+    def decode(self, call: Call[DecodeRequest]) -> Response:
+        """The images of latent codes."""
+        model = _model(call)
+        latents = call.options.latents.decode(inputs.dim(model), settings)
+        labels = inputs.labels(call.options.label, len(latents))
+        with call.record.inference():
+            images = operations.decode(model, latents, labels)
+        return answers.images(call, model, images)
+
+    @endpoint(InterpolateRequest, ImagesAnswer, answers.IMAGE_TYPES)
+    def interpolate(self, call: Call[InterpolateRequest]) -> Response:
+        """The frames of a path between two seeds or latents, or through images."""
+        model = _model(call)
+        options = call.options
+        labels = inputs.labels(options.label, options.steps)
+        with call.record.inference():
+            keys, seeds = inputs.keys(model, options, settings)
+            frames = operations.interpolate(model, keys, options.steps, options.path, labels)
+        return answers.images(call, model, frames, seeds=seeds)
+
+    @endpoint(ScoreRequest, ScoresAnswer, answers.SCORE_TYPES)
+    def score(self, call: Call[ScoreRequest]) -> Response:
+        """How much images look like the model's training data."""
+        model = _model(call)
+        images = call.options.images.decode(model.manifest.image, settings)
+        labels = inputs.labels(call.options.label, len(images))
+        with call.record.inference():
+            score = operations.score(model, images, labels)
+        return answers.scores(call, model, score)
+
+
+def _model(call: Call[Any]) -> Model:
+    return models.get().get(call.options.model, call.options.version)
+
+
+# mypy takes a decorated class for the class that it was.
+cast(Any, Latentry).add_asgi_middleware(Gateway, settings=settings)

@@ -1,0 +1,278 @@
+"""A request from the wire to checked options: body, query and headers into one `Call`.
+
+Every value keeps its location ("body.n", "query.model", "multipart.images[2]"), and a complaint about it,
+here or deep in an operation, names where the caller wrote it.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, NoReturn, TypeVar
+from urllib.parse import parse_qsl
+
+from pydantic import ValidationError
+
+from service import multipart, negotiation, telemetry
+from service.codecs import IMAGE_TYPES
+from service.errors import BadRequest, ServiceError, UnsupportedMediaType
+from service.schemas import JSON, LIST_OPTIONS, MULTIPART, NPY, TEXT_OPTIONS, Options
+from service.uploads import ImageArray, ImageFiles, Latents
+
+T = TypeVar("T", bound=Options)
+Value = tuple[str, Any]  # location, value
+
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+_SHOWN_CHARACTERS = 60
+# pydantic's words -> ours
+_WORDING = (
+    ("Value error, ", ""),
+    ("Input should be a valid integer", "must be an integer"),
+    ("Input should be a valid ", "must be a "),
+    ("Input should be", "must be"),
+    ("List should have", "must have"),
+    ("String should have", "must have"),
+    (" after validation, not ", ", got "),
+)
+
+
+@dataclass(frozen=True)
+class RawRequest:
+    """What arrived: read on the event loop, parsed in the thread that computes."""
+
+    query: str
+    content_type: str | None
+    accept: str | None
+    body: bytes
+    record: telemetry.Call
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """A checked request. `media_type`: the form of the answer. `locations`: where each option came from."""
+
+    options: T
+    media_type: str
+    locations: dict[str, str]
+    record: telemetry.Call
+
+    @contextmanager
+    def locating_errors(self) -> Iterator[None]:
+        """Errors raised inside that name a field alone ("label") leave with its location ("query.label")."""
+        try:
+            yield
+        except ServiceError as error:
+            if not error.errors:
+                raise
+            faults = ((_locate(e["location"], self.locations), e["message"]) for e in error.errors)
+            raise type(error).of(faults) from error
+
+
+def parse(raw: RawRequest, schema: type[T], answers: tuple[str, ...]) -> Call[T]:
+    """Check a request.
+
+    Args:
+        schema: its options.
+        answers: the media types that the answer can take.
+
+    Raises:
+        BadRequest, NotAcceptable, UnsupportedMediaType: naming each field at fault.
+    """
+    media_type = negotiation.choose(raw.accept, answers)
+    essence = (raw.content_type or "").partition(";")[0].strip().lower()
+    values = _merge(_read_body(raw, essence, schema), _read_query(raw.query, schema))
+    # What was not given is missed where it would usually stand.
+    place = {"": "body", JSON: "body", MULTIPART: "multipart"}.get(essence, "query")
+    locations = {
+        field.alias or name: f"{place}.{field.alias or name}" for name, field in schema.model_fields.items()
+    }
+    locations |= {name: location for name, (location, _) in values.items()}
+    try:
+        options = schema.model_validate({name: value for name, (_, value) in values.items()})
+    except ValidationError as error:
+        raise BadRequest.of(
+            (_locate(_path(e["loc"]), locations), _message(e, schema))
+            for e in error.errors(include_url=False, include_context=False)[:10]
+        ) from error
+    return Call(options, media_type, locations, raw.record)
+
+
+def _read_body(raw: RawRequest, essence: str, schema: type[Options]) -> dict[str, Value]:
+    if not essence and not raw.body:
+        return {}
+    if essence not in schema.accepts:
+        got = f"got {raw.content_type!r}" if essence else "the header is missing"
+        raise UnsupportedMediaType.at(
+            "header.Content-Type", f"must be one of {', '.join(schema.accepts)}; {got}"
+        )
+    return _READERS[essence](raw, schema)
+
+
+def _read_json(raw: RawRequest, _schema: type[Options]) -> dict[str, Value]:
+    """A JSON object; an empty body counts as `{}`."""
+    value = parse_json(raw.body) if raw.body else {}
+    if not isinstance(value, dict):
+        raise BadRequest.at("body", f"must be a JSON object, got {_show(value)}")
+    return {name: (f"body.{name}", item) for name, item in value.items()}
+
+
+def _read_multipart(raw: RawRequest, _schema: type[Options]) -> dict[str, Value]:
+    """Parts named `images` are files; any other part is an option, as in the query."""
+    values: dict[str, Value] = {}
+    files: list[tuple[str, bytes | str]] = []
+    for part in multipart.parse(raw.body, raw.content_type or ""):
+        if part.name == "images":
+            files.append((f"multipart.images[{len(files)}]", part.data))
+        else:
+            _add_text(values, "multipart", part.name, _decode_utf8(part.data, f"multipart.{part.name}"))
+    if files:
+        values["images"] = ("multipart.images", ImageFiles(files))
+    return values
+
+
+def _read_image(raw: RawRequest, _schema: type[Options]) -> dict[str, Value]:
+    return {"images": ("body", ImageFiles([("body", raw.body)]))}
+
+
+def _read_npy(raw: RawRequest, schema: type[Options]) -> dict[str, Value]:
+    if schema.payload == "latents":
+        return {"latents": ("body", Latents(npy=raw.body))}
+    return {"images": ("body", ImageArray(raw.body))}
+
+
+_READERS: dict[str, Callable[[RawRequest, type[Options]], dict[str, Value]]] = {
+    JSON: _read_json,
+    MULTIPART: _read_multipart,
+    NPY: _read_npy,
+    **dict.fromkeys(IMAGE_TYPES, _read_image),
+}
+
+
+def _read_query(query: str, schema: type[Options]) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError as error:
+        raise BadRequest.at("query", f"cannot be read: {error}") from error
+    for name, text in pairs:
+        if name == schema.payload:
+            raise BadRequest.at(f"query.{name}", "belongs in the body")
+        _add_text(values, "query", name, text)
+    return values
+
+
+def _add_text(values: dict[str, Value], place: str, name: str, text: str) -> None:
+    if name in values:
+        raise BadRequest.at(f"{place}.{name}", "must be given once; items of a list are joined by commas")
+    values[name] = (f"{place}.{name}", _from_text(name, text))
+
+
+def _from_text(name: str, text: str) -> Any:
+    """What an option means as text: a name, a number, or numbers with commas between.
+
+    Anything else stays text, and is refused by the schema like the same text in JSON.
+    """
+    if name in TEXT_OPTIONS:
+        return text
+    if "," in text or name in LIST_OPTIONS:
+        return [_number(item.strip()) for item in text.split(",")]
+    return _number(text)
+
+
+def _number(text: str) -> Any:
+    if len(text) > _SHOWN_CHARACTERS or not _NUMBER.fullmatch(text):
+        return text
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def _merge(body: dict[str, Value], query: dict[str, Value]) -> dict[str, Value]:
+    for name in body.keys() & query.keys():
+        if body[name][1] != query[name][1]:
+            raise BadRequest.at(
+                query[name][0],
+                f"is {_show(query[name][1])}, but {body[name][0]} is {_show(body[name][1])}; give it once",
+            )
+    return query | body
+
+
+def parse_json(data: bytes) -> Any:
+    """JSON as RFC 8259 has it: UTF-8, no NaN or Infinity, and no key twice in an object.
+
+    Raises:
+        BadRequest: with the place of the fault.
+    """
+    text = _decode_utf8(data, "body")
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_number, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        raise BadRequest.at(
+            "body", f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from error
+    except RecursionError as error:
+        raise BadRequest.at("body", "is nested too deeply") from error
+    except ValueError as error:  # Python reads integers of up to 4,300 digits
+        raise BadRequest.at("body", "holds an integer of too many digits") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise BadRequest.at(f"body.{twice}", "must be given once")
+    return result
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise BadRequest.at("body", f"numbers must be finite, got {text}")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse_number(text[:_SHOWN_CHARACTERS])
+
+
+def _decode_utf8(data: bytes, location: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRequest.at(
+            location, f"is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}"
+        ) from error
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """("seeds", 2) -> "seeds[2]"; the tags of a union, in parentheses, are left out."""
+    path = ""
+    for part in loc:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not part.startswith("("):
+            path += part
+    return path
+
+
+def _locate(path: str, locations: dict[str, str]) -> str:
+    """The location of a path that starts with a field's name; any other path is a location already."""
+    name = re.split(r"[.\[]", path, maxsplit=1)[0]
+    return locations.get(name, name) + path[len(name) :]
+
+
+def _message(error: Any, schema: type[Options]) -> str:
+    if error["type"] == "missing":
+        return "is required" + ("; GET /models lists the names" if error["loc"] == ("model",) else "")
+    if error["type"] == "extra_forbidden":
+        names = [field.alias or name for name, field in schema.model_fields.items()]
+        return f"is not a field of this request; fields: {', '.join(names)}"
+    message = error["msg"]
+    for theirs, ours in _WORDING:
+        message = message.replace(theirs, ours)
+    return message if "got" in message else f"{message}, got {_show(error['input'])}"
+
+
+def _show(value: object) -> str:
+    """A value for a message: JSON where it is JSON, cut short."""
+    text = json.dumps(value, ensure_ascii=True, default=lambda item: f"<{type(item).__name__}>")
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."

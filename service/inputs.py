@@ -1,0 +1,86 @@
+"""Options -> what operations take: seeds, labels, keys of a path.
+
+Errors name the field alone ("seeds"); the endpoint knows whether it was in the body or in the query.
+"""
+
+import secrets
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service import operations, uploads
+from service.errors import BadRequest, NotFound
+from service.latents import SEED_LIMIT
+from service.registry import Model
+from service.schemas import InterpolateRequest, SampleRequest
+from service.settings import Settings
+
+
+def seeds(options: SampleRequest, limit: int) -> Sequence[int]:
+    """One seed for each image: `seeds`, or `seed` + i, or from a random start.
+
+    Raises:
+        BadRequest: more than `limit` images, or options that contradict each other.
+    """
+    if options.seeds is not None:
+        if options.seed is not None:
+            raise BadRequest.at("seeds", "excludes `seed`; give one of the two")
+        _limit("seeds", len(options.seeds), limit)
+        if options.n not in (None, len(options.seeds)):
+            raise BadRequest.at("n", f"is {options.n}, but there are {len(options.seeds)} seeds")
+        return options.seeds
+    n = options.n or 1
+    _limit("n", n, limit)
+    start = secrets.randbelow(SEED_LIMIT - n + 1) if options.seed is None else options.seed
+    if start + n > SEED_LIMIT:
+        raise BadRequest.at("seed", f"plus n must not pass 2^53 = {SEED_LIMIT}, got {start} + {n}")
+    return range(start, start + n)
+
+
+def labels(label: int | Sequence[int] | None, n: int) -> Sequence[int] | None:
+    """One label for each of n images. Whether the model knows them is the operation's to check."""
+    return [label] * n if isinstance(label, int) else label
+
+
+def keys(
+    model: Model, options: InterpolateRequest, settings: Settings
+) -> tuple[NDArray[np.float32], list[int]]:
+    """Ends of a path, (k, dim), and the seeds among them.
+
+    Raises:
+        BadRequest: neither or both of ends and images, or one image alone.
+        NotFound: the model cannot make latents of what was given.
+    """
+    _limit("steps", options.steps, settings.max_images)
+    if options.images is not None:
+        if options.start is not None or options.end is not None:
+            raise BadRequest.at("images", "exclude `from` and `to`; give one of the two")
+        images = options.images.decode(model.manifest.image, settings)
+        if len(images) < 2:
+            raise BadRequest.at("images", f"must be two or more, got {len(images)}")
+        return operations.encode(model, images).mean, []
+    ends = {"from": options.start, "to": options.end}
+    missing = [name for name, end in ends.items() if end is None]
+    if missing:
+        raise BadRequest.of((name, "is required, unless `images` are given") for name in missing)
+    used = [end for end in ends.values() if isinstance(end, int)]
+    rows = [
+        operations.draw(model, [end])[0]
+        if isinstance(end, int)
+        else uploads.latent(name, end or (), dim(model))
+        for name, end in ends.items()
+    ]
+    return np.stack(rows), used
+
+
+def dim(model: Model) -> int:
+    """Length of the model's latents; raises NotFound where it has none."""
+    if model.manifest.latent is None:
+        raise NotFound(f"{model} has no latents; it offers {', '.join(operations.offered(model))}")
+    return model.manifest.latent.dim
+
+
+def _limit(name: str, count: int, limit: int) -> None:
+    if count > limit:
+        raise BadRequest.at(name, f"may ask for {limit:,} images at most, got {count:,}")

@@ -1,0 +1,175 @@
+"""What every request passes before BentoML sees it, and every answer after.
+
+Request ids, the limit on bodies, the deadline, one log line and one count a request, and problem+json
+in place of whatever form BentoML or Starlette would give an error.
+"""
+
+import asyncio
+import logging
+from http import HTTPStatus
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import telemetry
+from service.errors import (
+    MEDIA_TYPE,
+    BadRequest,
+    DeadlineExceeded,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    ServiceError,
+    TooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+    to_response,
+)
+from service.settings import Settings
+
+OPERATIONS = ("sample", "reconstruct", "encode", "decode", "interpolate", "score")
+PATHS = (*(f"/{name}" for name in OPERATIONS), "/models", "/livez", "/readyz", "/metrics", "/docs.json")
+RECORD = "latentry.record"
+REQUEST_ID_HEADER = "X-Request-Id"
+
+# nginx's number for a client that left before it was answered; it is logged, never sent.
+_CLIENT_GONE = 499
+_NOT_COUNTED = ("/livez", "/readyz", "/metrics")
+_log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """ASGI middleware; see the head of this file."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = telemetry.request_id(Headers(scope=scope).get(REQUEST_ID_HEADER))
+        reply = _Reply(scope, send, request_id)
+        if scope["path"] in _NOT_COUNTED:
+            await self._answer(scope, receive, reply)
+            return
+        with telemetry.Call(_operation(scope["path"]), request_id) as record:
+            scope[RECORD] = record
+            await self._answer(scope, receive, reply)
+            record.status = reply.status or _CLIENT_GONE
+
+    async def _answer(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
+        timeout_s = self._settings.request_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                if scope["path"][1:] in OPERATIONS and scope["method"] == "POST":
+                    body = await _read_body(Headers(scope=scope), receive, self._settings.max_body_bytes)
+                    if body is None:
+                        return
+                    receive = _replay(body, receive)
+                await self._app(scope, receive, reply.send)
+        except TimeoutError:
+            await reply.fail(DeadlineExceeded(f"not answered within {timeout_s:g} seconds"))
+        except ServiceError as error:
+            await reply.fail(error)
+        except Exception:
+            _log.exception("unexpected error")
+            await reply.fail(InternalError())
+
+
+class _Reply:
+    """Sends an answer, with our headers; an error in another form than ours is replaced."""
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self._scope = scope
+        self._send = send
+        self._request_id = request_id
+        self._replaced = False
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if self._replaced:
+            return
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=message["headers"])
+            if message["status"] >= 400 and headers.get("content-type") != MEDIA_TYPE:
+                self._replaced = True
+                await self._problem(_translate(message["status"], headers, self._scope))
+                return
+            self.status = message["status"]
+            headers[REQUEST_ID_HEADER] = self._request_id
+            message["headers"] = headers.raw
+        await self._send(message)
+
+    async def fail(self, error: ServiceError) -> None:
+        """Answer with an error, unless an answer has begun."""
+        if self.status is None:
+            self._replaced = True
+            await self._problem(error)
+
+    async def _problem(self, error: ServiceError) -> None:
+        self.status = error.status
+        response = to_response(error, self._scope["path"])
+        response.headers[REQUEST_ID_HEADER] = self._request_id
+        await response(self._scope, _no_more, self._send)
+
+
+def _translate(status: int, headers: Headers, scope: Scope) -> ServiceError:
+    """An error that BentoML or Starlette made, as one of ours."""
+    path = scope["path"]
+    match status:
+        case 404:
+            return NotFound(f"no such path: {path}; there are {', '.join(PATHS)}")
+        case 405:
+            return MethodNotAllowed(scope["method"], headers.get("allow", "").split(", "))
+        case 415:
+            return UnsupportedMediaType.at(
+                "header.Content-Type", f"{Headers(scope=scope).get('content-type')!r} is never accepted"
+            )
+        case 503:
+            return Unavailable("the service is starting or stopping")
+        case _ if status >= 500:
+            return InternalError()
+        case _:
+            return BadRequest(f"the request was refused: {HTTPStatus(status).phrase}")
+
+
+async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes | None:
+    """The whole body; None where the client left. Counts what arrives, whatever Content-Length says."""
+    error = TooLarge.at("body", f"may have {limit:,} bytes (a setting of this server)")
+    if int(headers.get("content-length", "0")) > limit:
+        raise error
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise error
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body at once, and then what else there is: that the client left."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
+
+
+async def _no_more() -> Message:
+    return {"type": "http.disconnect"}
+
+
+def _operation(path: str) -> str:
+    """A label of metrics and logs: one of few, whatever a client asks for."""
+    name = path[1:].partition("/")[0]
+    return name if f"/{name}" in PATHS else "other"

@@ -1,0 +1,279 @@
+"""Requests and answers of the HTTP API: fields, bounds, units, examples.
+
+The same models check what comes in and describe it in `/docs.json`. Types are strict ("12" is not a number),
+unknown fields are refused. Bounds that are settings (the most images) are checked where they are used.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
+
+from service.codecs import IMAGE_TYPES
+from service.latents import SEED_LIMIT
+from service.uploads import ImageArray, ImageFiles, Images, Latents
+
+JSON, MULTIPART, NPY, ZIP = (
+    "application/json",
+    "multipart/form-data",
+    "application/x-npy",
+    "application/zip",
+)
+
+# Options that are not a number (or numbers, with commas) where they are written in a query.
+TEXT_OPTIONS = ("model", "path")
+LIST_OPTIONS = ("seeds",)
+
+
+def _one_or_many(value: object) -> str:
+    return "(many)" if isinstance(value, list) else "(one)"
+
+
+def _images(value: object) -> Images:
+    if isinstance(value, ImageFiles | ImageArray):
+        return value
+    if not isinstance(value, list) or not value:
+        raise ValueError("must be a list of one or more base64 strings")
+    for i, item in enumerate(value):
+        if not isinstance(item, str):
+            raise ValueError(f"must be a list of base64 strings, but [{i}] is {type(item).__name__}")
+    return ImageFiles([(f"body.images[{i}]", item) for i, item in enumerate(value)])
+
+
+def _latents(value: object) -> Latents:
+    if isinstance(value, Latents):
+        return value
+    if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
+        raise ValueError("must be a list of latents, each a list of numbers")
+    for i, row in enumerate(value):
+        for j, item in enumerate(row):
+            if type(item) not in (int, float):
+                raise ValueError(f"must hold numbers, but [{i}][{j}] is {type(item).__name__}")
+    return Latents(rows=value)
+
+
+Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
+Label = Annotated[int, Field(ge=0)]
+_Vector = Annotated[list[float], Field(min_length=1)]
+_Labels = Annotated[list[Label], Field(min_length=1)]
+# The tags tell pydantic which of the two a value was meant to be, so that an error is about that one alone.
+Key = Annotated[
+    Annotated[Seed, Tag("(one)")] | Annotated[_Vector, Tag("(many)")], Discriminator(_one_or_many)
+]
+LabelOrLabels = Annotated[
+    Annotated[Label, Tag("(one)")] | Annotated[_Labels, Tag("(many)")], Discriminator(_one_or_many)
+]
+ImagesField = Annotated[
+    Images,
+    PlainValidator(_images),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "format": "byte"},
+            "description": "PNG, JPEG or WebP files of the model's size, in base64. URLs are never fetched",
+        }
+    ),
+]
+LatentsField = Annotated[
+    Latents,
+    PlainValidator(_latents),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "array", "items": {"type": "number"}},
+            "description": "Latent vectors of the model's `latent.dim` numbers each",
+            "example": [[0.0, 0.5, -1.0, 2.0]],
+        }
+    ),
+]
+
+
+class Options(BaseModel):
+    """What every operation takes.
+
+    `accepts`: the request bodies that carry it, the usual one first. `payload`: the field that a body of
+    images or an npy body is; it has no place in the query.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    accepts: ClassVar[tuple[str, ...]] = (JSON,)
+    payload: ClassVar[str | None] = None
+
+    model: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        description="Name of a model; `GET /models` lists them", examples=["mnist-vae"]
+    )
+    version: int | None = Field(
+        default=None, ge=1, lt=2**31, description="Version of the model; by default its latest"
+    )
+
+
+class Labelled(Options):
+    label: LabelOrLabels | None = Field(
+        default=None,
+        description="Class of all images, or a list with one for each; for conditional models only",
+    )
+
+
+class SampleRequest(Labelled):
+    n: int | None = Field(
+        default=None,
+        ge=1,
+        lt=2**31,
+        description="How many images; by default 1, or the number of seeds",
+        examples=[4],
+    )
+    seed: Seed | None = Field(
+        default=None,
+        description="Image i gets the seed `seed` + i; without it and `seeds`, one is drawn and told",
+        examples=[7],
+    )
+    seeds: Annotated[list[Seed], Field(min_length=1)] | None = Field(
+        default=None, description="The seed of each image"
+    )
+    truncation: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Scales latents towards their mean: below 1, images are more typical and less varied",
+    )
+
+
+class _ImagesRequest(Options):
+    accepts: ClassVar = (JSON, MULTIPART, *IMAGE_TYPES, NPY)
+    payload: ClassVar = "images"
+
+    images: ImagesField
+
+
+class ReconstructRequest(_ImagesRequest, Labelled):
+    samples: int = Field(
+        default=8,
+        ge=0,
+        le=64,
+        description="Draws of z for `elbo_nats`, in JSON and zip answers; 0 leaves it out",
+    )
+
+
+class EncodeRequest(_ImagesRequest):
+    pass
+
+
+class ScoreRequest(_ImagesRequest, Labelled):
+    pass
+
+
+class DecodeRequest(Labelled):
+    accepts: ClassVar = (JSON, NPY)
+    payload: ClassVar = "latents"
+
+    latents: LatentsField
+
+
+class InterpolateRequest(Labelled):
+    """Either `from` and `to`, or two or more images, whose codes are joined in order."""
+
+    accepts: ClassVar = (JSON, MULTIPART, NPY)
+    payload: ClassVar = "images"
+
+    start: Key | None = Field(
+        default=None, alias="from", description="A seed, or a latent vector", examples=[7]
+    )
+    end: Key | None = Field(default=None, alias="to", description="A seed, or a latent vector", examples=[8])
+    images: ImagesField | None = Field(
+        default=None, description="Two or more images, for models that encode, in place of `from` and `to`"
+    )
+    steps: int = Field(default=8, ge=2, le=256, description="How many frames, both ends counted")
+    path: Literal["slerp", "lerp"] = Field(
+        default="slerp", description="Along the great arc between latents, or the straight line"
+    )
+
+
+class _Answer(BaseModel):
+    model: str
+    version: int
+
+
+class ImageItem(BaseModel):
+    png: str = Field(description="The image, a PNG in base64", json_schema_extra={"format": "byte"})
+    seed: int | None = Field(default=None, description="Where the image was drawn from a seed")
+    latent: list[float] | None = Field(default=None, description="/reconstruct: the mean of the image's code")
+    mse: float | None = Field(default=None, description="/reconstruct: mean squared error, pixels in [0, 1]")
+    psnr: float | None = Field(default=None, description="/reconstruct: dB; null where mse is 0")
+    elbo_nats: float | None = Field(default=None, description="/reconstruct: lower bound of log p(x), nats")
+    anomaly_percentile: float | None = Field(
+        default=None, description="/reconstruct: 0 to 100, among the images that the model was calibrated on"
+    )
+
+
+class ImagesAnswer(_Answer):
+    images: list[ImageItem]
+
+
+class LatentItem(BaseModel):
+    mean: list[float]
+    logvar: list[float] | None = Field(
+        default=None,
+        description="Log of the variance; absent where the encoder gives none (a plain AE)",
+    )
+
+
+class LatentsAnswer(_Answer):
+    latents: list[LatentItem]
+
+
+class DiscriminatorScoreItem(BaseModel):
+    logit: float
+    probability: float = Field(description="Of being real, calibrated on held-out images")
+    density_ratio: float = Field(description="p_data / p_model = probability / (1 - probability)")
+
+
+class ElboScoreItem(BaseModel):
+    elbo_nats: float = Field(description="Lower bound of log p(x), nats")
+    bits_per_dim: float
+    anomaly_percentile: float | None = Field(
+        default=None, description="0 to 100; larger is stranger; absent where the model has no calibration"
+    )
+
+
+class ScoresAnswer(_Answer):
+    scores: list[DiscriminatorScoreItem] | list[ElboScoreItem]
+
+
+class FieldError(BaseModel):
+    location: str = Field(examples=["body.n", "query.model", "multipart.images[2]", "header.Accept"])
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    detail: str
+    instance: str | None = Field(default=None, description="The path that was asked for")
+    errors: list[FieldError] | None = None
+
+
+class ModelInfo(BaseModel):
+    """One version of a model, from its manifest."""
+
+    name: str
+    version: int
+    latest: bool
+    family: str
+    description: str
+    operations: list[str] = Field(description="The calls of this API that it answers")
+    image: dict[str, Any] = Field(description="height, width, channels")
+    latent: dict[str, Any] | None = Field(description="dim, prior")
+    class_names: list[str] | None
+    graphs: dict[str, Any] = Field(description="Names, dtypes and shapes of the tensors of its ONNX graphs")
+    sha256: str = Field(description="Digest of the manifest, and so of every file of the bundle")
+    dataset: dict[str, Any]
+    metrics: dict[str, float]
+
+
+class ModelsAnswer(BaseModel):
+    models: list[ModelInfo]
+    refused: dict[str, str] = Field(description="Bundles that are not served, name/version, and why")

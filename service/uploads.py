@@ -1,0 +1,102 @@
+"""Images and latents of a request, as they came in; decoded once the model, and so the shape, is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service import codecs, manifest
+from service.errors import BadRequest, ServiceError, TooLarge
+from service.settings import Settings
+
+
+class Images(Protocol):
+    def decode(self, expected: manifest.Image, settings: Settings) -> NDArray[np.uint8]:
+        """uint8 (N, H, W, C), N >= 1; raises BadRequest or TooLarge, naming each image at fault."""
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """PNG, JPEG or WebP files with their locations; a `str` is base64."""
+
+    files: Sequence[tuple[str, bytes | str]]
+
+    def decode(self, expected: manifest.Image, settings: Settings) -> NDArray[np.uint8]:
+        limit_count(self.files[0][0].partition("[")[0], len(self.files), settings.max_images)
+        images = np.empty((len(self.files), expected.height, expected.width, expected.channels), np.uint8)
+        faults: list[tuple[str, ServiceError]] = []
+        for i, (location, data) in enumerate(self.files):
+            try:
+                raw = codecs.decode_base64(data) if isinstance(data, str) else data
+                images[i] = codecs.decode_image(raw, expected, max_pixels=settings.max_pixels)
+            except (BadRequest, TooLarge) as error:
+                faults.append((location, error))
+        if faults:
+            raise type(faults[0][1]).of((location, error.detail) for location, error in faults[:10])
+        return images
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """An NPY body."""
+
+    npy: bytes
+
+    def decode(self, expected: manifest.Image, settings: Settings) -> NDArray[np.uint8]:
+        try:
+            images = codecs.images_from_npy(self.npy, expected)
+        except BadRequest as error:
+            raise BadRequest.at("body", error.detail) from error
+        limit_count("body", len(images), settings.max_images)
+        return images
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latent vectors: rows of numbers (JSON) or an NPY body."""
+
+    rows: Sequence[Sequence[float]] | None = None
+    npy: bytes | None = None
+
+    def decode(self, dim: int, settings: Settings) -> NDArray[np.float32]:
+        """float32 (N, dim), finite, N >= 1.
+
+        Raises:
+            BadRequest: naming the row at fault.
+        """
+        if self.npy is None:
+            rows = self.rows or ()
+            limit_count("body.latents", len(rows), settings.max_latents)
+            return np.stack([latent(f"body.latents[{i}]", row, dim) for i, row in enumerate(rows)])
+        try:
+            array = codecs.decode_npy(self.npy, ("float32",))
+        except BadRequest as error:
+            raise BadRequest.at("body", error.detail) from error
+        if array.ndim != 2 or array.shape[1] != dim:
+            raise BadRequest.at("body", f"shape must be [N, {dim}], got {list(array.shape)}")
+        limit_count("body", len(array), settings.max_latents)
+        if not (finite := np.isfinite(array)).all():
+            raise BadRequest.at("body", f"latents must be finite, got {array[~finite][0]}")
+        return np.ascontiguousarray(array)
+
+
+def latent(location: str, values: Sequence[float], dim: int) -> NDArray[np.float32]:
+    """float32 (dim,); raises BadRequest for another length, or a value that float32 cannot hold."""
+    if len(values) != dim:
+        raise BadRequest.at(location, f"must have {dim} numbers (the model's latent_dim), got {len(values)}")
+    try:
+        with np.errstate(over="ignore"):
+            vector = np.asarray(values, np.float64).astype(np.float32)
+    except OverflowError as error:  # an integer beyond float64
+        raise BadRequest.at(location, "must hold finite float32 numbers, got a far larger integer") from error
+    if not (finite := np.isfinite(vector)).all():
+        worst = int(np.argmin(finite))
+        raise BadRequest.at(f"{location}[{worst}]", f"must be a finite float32, got {values[worst]!r}")
+    return vector
+
+
+def limit_count(location: str, count: int, limit: int) -> None:
+    if not 1 <= count <= limit:
+        raise BadRequest.at(location, f"must hold 1 to {limit:,} items, got {count:,}")

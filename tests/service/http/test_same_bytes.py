@@ -1,0 +1,79 @@
+"""Promise 1: the same model, seed and options give the same bytes, alone, in a batch, and under load."""
+
+import asyncio
+import base64
+import io
+import zipfile
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.service.http.pictures import encode, grey, npy
+
+MODELS = ("tiny-vae", "tiny-gan", "tiny-rgb")
+SEED = 1234
+
+
+@pytest.fixture(scope="module")
+def alone(http: httpx.Client) -> dict[str, bytes]:
+    return {model: http.post("/sample", json={"model": model, "seed": SEED}).content for model in MODELS}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_position_37_of_64_is_the_image_alone(
+    http: httpx.Client, alone: dict[str, bytes], model: str
+) -> None:
+    request = {"model": model, "seed": SEED - 37, "n": 64}
+    images = http.post("/sample", json=request, headers={"Accept": "application/json"}).json()["images"]
+    assert images[37]["seed"] == SEED
+    assert base64.b64decode(images[37]["png"]) == alone[model]
+    archive = http.post("/sample", json=request, headers={"Accept": "application/zip"}).content
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        assert files.read("0037.png") == alone[model]
+        assert files.read("0036.png") != alone[model]
+
+
+async def test_32_mixed_requests_at_once(service_url: str, alone: dict[str, bytes]) -> None:
+    """Singles, batches, uploads and bad requests beside each other, in both workers; each gets its own."""
+    images = grey(20)
+    scores = {"content": npy(images), "headers": {"Content-Type": "application/x-npy"}}
+    limits = httpx.Limits(max_connections=32)
+    async with httpx.AsyncClient(base_url=service_url, timeout=60, limits=limits) as client:
+        expected_scores = (await client.post("/score?model=tiny-gan", **scores)).content  # type: ignore[arg-type]
+
+        async def one(i: int) -> None:
+            model = MODELS[i % 3]
+            match i % 4:
+                case 0:
+                    answer = await client.post("/sample", json={"model": model, "seed": SEED})
+                    assert answer.content == alone[model]
+                case 1:
+                    body = {"model": model, "seed": SEED - 37, "n": 64}
+                    answer = await client.post("/sample", json=body, headers={"Accept": "application/json"})
+                    assert base64.b64decode(answer.json()["images"][37]["png"]) == alone[model]
+                case 2:
+                    answer = await client.post("/score?model=tiny-gan", **scores)  # type: ignore[arg-type]
+                    assert answer.content == expected_scores
+                case _:
+                    answer = await client.post("/sample", json={"model": model, "n": -1})
+                    assert answer.status_code == 400
+
+        for _ in range(4):
+            await asyncio.gather(*(one(i) for i in range(32)))
+
+
+def test_reconstruction_does_not_depend_on_company(http: httpx.Client) -> None:
+    images = grey(40)
+    together = http.post(
+        "/reconstruct?model=tiny-vae",
+        content=npy(images),
+        headers={"Content-Type": "application/x-npy", "Accept": "application/json"},
+    ).json()["images"]
+    single = http.post(
+        "/reconstruct?model=tiny-vae",
+        content=encode(images[31]),
+        headers={"Content-Type": "image/png", "Accept": "application/json"},
+    ).json()["images"]
+    assert single == [together[31]]
+    assert not np.array_equal(together[30]["latent"], together[31]["latent"])

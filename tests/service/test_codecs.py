@@ -1,0 +1,210 @@
+"""Bytes <-> arrays: what is decoded to what, and what is refused. Pillow is the judge of our PNG."""
+
+import io
+import zipfile
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from service import codecs, manifest
+from service.errors import BadRequest, TooLarge
+
+GREY = manifest.Image(height=2, width=3, channels=1)
+RGB = manifest.Image(height=2, width=3, channels=3)
+PIXELS = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)
+
+
+def file(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def decode(data: bytes, expected: manifest.Image = GREY) -> NDArray[np.uint8]:
+    return codecs.decode_image(data, expected, max_pixels=100)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_grey_and_colour(form: str) -> None:
+    grey, colour = Image.fromarray(PIXELS), np.stack([PIXELS, PIXELS // 2, 255 - PIXELS], axis=2)
+    lossless = {"lossless": True} if form == "WEBP" else {}
+    assert np.array_equal(decode(file(grey, form, **lossless)), PIXELS[..., None])
+    assert np.array_equal(decode(file(Image.fromarray(colour), form, **lossless), RGB), colour)
+    assert np.array_equal(decode(file(grey, form, **lossless), RGB), np.repeat(PIXELS[..., None], 3, axis=2))
+
+
+def test_jpeg() -> None:
+    image = np.full((2, 3, 3), (200, 200, 200), np.uint8)
+    decoded = decode(file(Image.fromarray(image), "JPEG", quality=95), RGB)
+    assert np.abs(decoded.astype(int) - 200).max() <= 3
+
+
+def test_colour_becomes_grey_by_its_luma() -> None:
+    colour = np.zeros((2, 3, 3), np.uint8)
+    colour[0] = np.eye(3) * 255  # red, green, blue: 0.299, 0.587, 0.114 (ITU-R BT.601)
+    assert decode(file(Image.fromarray(colour)))[0, :, 0].tolist() == [76, 150, 29]
+
+
+def test_modes() -> None:
+    expected = PIXELS[..., None]
+    palette = Image.fromarray(PIXELS).convert("P")
+    assert np.array_equal(decode(file(palette)), expected)
+    sixteen = Image.fromarray(PIXELS.astype(np.uint16) * 257)
+    assert sixteen.mode == "I;16"
+    assert np.array_equal(decode(file(sixteen)), expected)
+    one_bit = decode(file(Image.fromarray(PIXELS > 120)))
+    assert one_bit[..., 0].tolist() == [[0, 0, 0], [255, 255, 255]]
+
+
+def test_16_bits_are_rounded() -> None:
+    levels = np.array([[0, 128, 129], [257 * 7 + 128, 257 * 7 + 129, 65535]], np.uint16)
+    assert decode(file(Image.fromarray(levels)))[..., 0].tolist() == [[0, 0, 1], [7, 8, 255]]
+
+
+def test_transparency_is_laid_on_black() -> None:
+    alpha = np.array([[255, 255, 255], [0, 128, 255]], np.uint8)
+    image = Image.merge("LA", (Image.fromarray(PIXELS), Image.fromarray(alpha)))
+    assert decode(file(image))[..., 0].tolist() == [[0, 50, 100], [0, 100, 255]]
+    keyed = Image.fromarray(PIXELS)
+    assert decode(file(keyed, transparency=200))[..., 0].tolist() == [[0, 50, 100], [150, 0, 255]]
+
+
+def test_exif_orientation_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    stored = Image.fromarray(np.rot90(PIXELS).copy())
+    assert stored.size == (2, 3)
+    for form, options in (("PNG", {}), ("WEBP", {"lossless": True})):
+        assert np.array_equal(decode(file(stored, form, exif=exif, **options))[..., 0], PIXELS)
+    with pytest.raises(BadRequest, match=r"3 x 2 pixels .* got 2 x 3"):
+        decode(file(stored))
+    with pytest.raises(BadRequest, match=r"3 x 2 pixels .* got 2 x 3"):
+        decode(file(Image.fromarray(PIXELS), exif=exif))
+
+
+def test_pixels_are_counted_before_anything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    for form in ("PNG", "JPEG"):
+        with pytest.raises(TooLarge, match=r"100 pixels, got 11 x 10 = 110"):
+            decode(file(Image.new("L", (11, 10)), form))
+    with pytest.raises(BadRequest, match="got 10 x 10"):
+        decode(file(Image.new("L", (10, 10))))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff",
+        b"RIFF\x10\x00\x00\x00WEBPVP8X" + bytes(20),
+        file(Image.fromarray(PIXELS), "GIF"),
+        file(Image.fromarray(PIXELS), "BMP"),
+        file(Image.fromarray(PIXELS), "TIFF"),
+        file(Image.new("CMYK", (3, 2)), "JPEG"),
+    ],
+)
+def test_what_is_not_an_image_of_ours_is_refused(data: bytes) -> None:
+    with pytest.raises(BadRequest):
+        decode(data)
+
+
+def test_a_file_cut_anywhere_is_decoded_or_refused() -> None:
+    for form in ("PNG", "JPEG", "WEBP"):
+        whole = file(Image.fromarray(PIXELS), form)
+        for length in range(len(whole)):
+            with suppress(BadRequest):
+                decode(whole[:length])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (28, 28, 1), (1, 1, 3), (5, 7, 3), (64, 3, 3)])
+def test_png_is_read_back_as_it_was(shape: tuple[int, int, int]) -> None:
+    random = np.random.RandomState(0).randint(0, 256, shape, np.uint8)
+    for image in (random, np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)):
+        data = codecs.encode_png(image)
+        with Image.open(io.BytesIO(data)) as read:
+            read.verify()  # checksums
+        with Image.open(io.BytesIO(data)) as read:
+            assert np.array_equal(np.asarray(read).reshape(shape), image)
+        assert codecs.encode_png(np.asfortranarray(image)) == data
+
+
+def test_contact_sheet() -> None:
+    images = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 1, 1), np.uint8)
+    assert codecs.contact_sheet(images)[..., 0].tolist() == [[1, 2, 3], [1, 2, 3], [4, 5, 0], [4, 5, 0]]
+    assert codecs.contact_sheet(images[:4])[..., 0].tolist() == [[1, 2], [1, 2], [3, 4], [3, 4]]
+    assert codecs.contact_sheet(images, columns=5)[..., 0].tolist() == [[1, 2, 3, 4, 5]] * 2
+
+
+def test_npy_round_trip() -> None:
+    arrays: list[NDArray[Any]] = [
+        np.arange(6, dtype=np.uint8).reshape(2, 3),
+        np.array([[0.5], [1.5]], np.float32),
+    ]
+    for array in arrays:
+        data = codecs.encode_npy(array)
+        assert np.array_equal(np.load(io.BytesIO(data), allow_pickle=False), array)
+        assert np.array_equal(codecs.decode_npy(data, ("uint8", "float32")), array)
+    turned = np.asfortranarray(np.arange(6, dtype=np.uint8).reshape(2, 3))
+    stream = io.BytesIO()
+    np.save(stream, turned)
+    assert b"'fortran_order': True" in stream.getvalue()
+    assert np.array_equal(codecs.decode_npy(stream.getvalue(), ("uint8",)), turned)
+
+
+def test_npy_images() -> None:
+    levels = np.array([0, 1, 2, 127, 128, 255], np.uint8).reshape(1, 2, 3)
+    for array in (levels, levels[..., None], (levels / 255).astype(np.float32)):
+        assert np.array_equal(codecs.images_from_npy(codecs.encode_npy(array), GREY), levels[..., None])
+    halves = (np.array([[[0.49, 0.51, 1.49], [1.51, 254.49, 254.51]]]) / 255).astype(np.float32)
+    assert codecs.images_from_npy(codecs.encode_npy(halves), GREY).ravel().tolist() == [0, 1, 1, 2, 254, 255]
+    with pytest.raises(BadRequest, match=r"\[N, 2, 3, 3\], got \[1, 2, 3\]"):
+        codecs.images_from_npy(codecs.encode_npy(levels), RGB)
+    for bad in (-0.01, 1.01, np.nan, np.inf):
+        halves[0, 1, 1] = bad
+        with pytest.raises(BadRequest, match=r"\[0, 1\]"):
+            codecs.images_from_npy(codecs.encode_npy(halves), GREY)
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f8", "<u2", "|b1", "<c8", "|S3", "<M8[s]"])
+def test_other_dtypes_are_refused(dtype: str) -> None:
+    with pytest.raises(BadRequest, match="dtype must be uint8"):
+        codecs.decode_npy(codecs.encode_npy(np.zeros(3, dtype)), ("uint8", "float32"))
+
+
+def test_pickles_are_never_loaded() -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.array([print], object), allow_pickle=True)
+    with pytest.raises(BadRequest, match="dtype must be uint8"):
+        codecs.decode_npy(stream.getvalue(), ("uint8",))
+
+
+def test_an_npy_file_cut_anywhere_is_refused() -> None:
+    whole = codecs.encode_npy(np.zeros((1, 2, 3), np.uint8))
+    for length in range(len(whole)):
+        with pytest.raises(BadRequest):
+            codecs.decode_npy(whole[:length], ("uint8",))
+
+
+def test_base64() -> None:
+    assert codecs.decode_base64(codecs.encode_base64(b"\x00\xff?>")) == b"\x00\xff?>"
+    for bad in ("a", "a b=", "_-8=", "é", "http://x"):
+        with pytest.raises(BadRequest, match="base64"):
+            codecs.decode_base64(bad)
+
+
+def test_zip_does_not_depend_on_the_clock() -> None:
+    data = codecs.encode_zip({"a.png": b"1", "b.json": b"2"})
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        assert [(i.filename, archive.read(i), i.date_time[0]) for i in archive.infolist()] == [
+            ("a.png", b"1", 1980),
+            ("b.json", b"2", 1980),
+        ]
