@@ -1,0 +1,1 @@
+"""Metrics of generative models: pure functions of arrays, one file each, named by their protocol."""
