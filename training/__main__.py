@@ -1,0 +1,83 @@
+"""Command line: python -m training train | evaluate | export | card."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from training.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; an error that a user can mend is one line on stderr and exit status 2."""
+    args = vars(_parser().parse_args(argv))
+    from training import commands  # noqa: PLC0415 - `--help` answers without torch
+
+    runs: dict[str, Callable[..., None]] = {
+        "train": commands.train_recipe,
+        "evaluate": commands.evaluate_model,
+        "export": commands.export_run,
+        "card": commands.print_card,
+    }
+    run = runs[args.pop("command")]
+    try:
+        run(**args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    names = ", ".join(path.stem for path in sorted((Path(__file__).parent / "recipes").glob("*.toml")))
+
+    train = commands.add_parser("train", help="train a recipe into a run folder")
+    train.add_argument("recipe", help=f"one of {names}; or a .toml file")
+    _add_data(train)
+    _add_device(train)
+    train.add_argument("--out", type=Path, help="run folder (default: runs/RECIPE)")
+    train.add_argument("--devices", type=int, default=1, help="processes, one a GPU (or CPU)")
+    train.add_argument("--threads", type=int, help="CPU threads of torch")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the run folder")
+    train.add_argument(
+        "--minutes", type=float, help="stop, with a checkpoint, after so much training time in all"
+    )
+    train.add_argument("--images", type=int, help="train on so many images in place of the recipe's")
+    train.add_argument("--seed", type=int, help="in place of the recipe's")
+    train.add_argument(
+        "--dry-run", action="store_true", help="print the config and the networks' sizes, and stop"
+    )
+
+    evaluate = commands.add_parser(
+        "evaluate", help="measure a run, or measure a published model again and compare"
+    )
+    evaluate.add_argument("model", help="run folder, or NAME or NAME/VERSION of a published model")
+    _add_data(evaluate)
+    _add_device(evaluate)
+    evaluate.add_argument("--classifier", type=Path, help="folder of the classifier for the sample metrics")
+
+    export = commands.add_parser("export", help="write an evaluated run as the next version in models/")
+    export.add_argument("run_folder", type=Path, metavar="RUN")
+    _add_data(export)
+    export.add_argument("--models", type=Path, default=Path("models"), help="folder to write to")
+    export.add_argument("--version", type=int, help="in place of the next one")
+
+    card = commands.add_parser("card", help="print the model card of a published model")
+    card.add_argument("model", help="NAME or NAME/VERSION")
+    return parser
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data", type=Path, help="folder or zip of the images (default: searched for, then downloaded)"
+    )
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

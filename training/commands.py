@@ -1,0 +1,89 @@
+"""What the command line does."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+
+from training.config import load_recipe
+from training.datasets import load
+from training.evaluate import Report, evaluate_folder
+from training.families import build
+from training.loop import train
+from training.run_dir import RunDir
+from training.trained import resolve
+
+
+def train_recipe(
+    *,
+    recipe: str,
+    data: Path | None,
+    device: str,
+    out: Path | None,
+    devices: int,
+    threads: int | None,
+    resume: bool,
+    minutes: float | None,
+    images: int | None,
+    seed: int | None,
+    dry_run: bool,
+) -> None:
+    config = load_recipe(recipe)
+    config = dataclasses.replace(
+        config,
+        images=config.images if images is None else images,
+        seed=config.seed if seed is None else seed,
+    )
+    dataset = load(config.dataset, "train", data)
+    run = RunDir(out or Path("runs") / config.name)
+    if dry_run:
+        _, channels, height, width = dataset.images.shape
+        print(config.to_json(), end="")
+        print(f"{len(dataset.images):,} images of {channels} x {height} x {width}, into {run.path}")
+        family = build(config.model, (channels, height, width), len(dataset.class_names or ()))
+        for name, network in family.networks.items():
+            print(f"{name}: {sum(p.numel() for p in network.parameters()):,} parameters")
+        return
+    if threads:
+        torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    fabric = Fabric(accelerator=device, devices=devices, precision=config.precision)
+    fabric.launch()
+    if fabric.is_global_zero:
+        run.resume(config) if resume else run.create(config)
+        run.write_environment(fabric.device, fabric.world_size)
+    fabric.barrier()
+    outcome = train(config, dataset, run, fabric, minutes=minutes, resume=resume)
+    if fabric.is_global_zero:
+        print(
+            f"{outcome.images_seen:,} images in {outcome.seconds / 60:.1f} minutes, "
+            f"stopped by {outcome.stopped_by}; the run is in {run.path}"
+        )
+
+
+def evaluate_model(model: str, data: Path | None, device: str, classifier: Path | None) -> None:
+    """Print each metric beside the recorded one. A run's `metrics.json` is rewritten; a bundle never changes."""
+    folder = resolve(model)
+    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    report = evaluate_folder(folder, data, torch.device("cuda" if cuda else "cpu"), classifier)
+    metrics = folder / "metrics.json"
+    recorded = Report.from_json(metrics.read_text()).values() if metrics.exists() else {}
+    print(f"{'metric':26} {'value':>12} {'recorded':>12}  protocol")
+    for result in report.results:
+        old = f"{recorded[result.name]:12.5g}" if result.name in recorded else f"{'-':>12}"
+        print(f"{result.name:26} {result.value:12.5g} {old}  {result.protocol}")
+    if not (folder / "manifest.json").exists():
+        metrics.write_text(report.to_json())
+
+
+def export_run(run_folder: Path, data: Path | None, models: Path, version: int | None) -> None:
+    # Only here: the machine that trains need not have the bundle contract's libraries.
+    from training.export import export  # noqa: PLC0415
+
+    print(f"wrote {export(RunDir(run_folder), data, models, version)}")
+
+
+def print_card(model: str) -> None:
+    print((resolve(model) / "card.md").read_text(), end="")

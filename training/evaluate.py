@@ -1,0 +1,344 @@
+"""Metrics of a trained model on held-out data: one function a question, results that say how they were got.
+
+Names are protocols: `fd10k` is the Frechet distance of 10,000 samples to the 10,000 test images, in the features
+of the dataset's published classifier, whose digest is written beside the results.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from training.datasets import Dataset, load
+from training.errors import CheckpointError
+from training.families.classifier import ClassifierConfig
+from training.families.gan import GANConfig
+from training.families.vae import VAEConfig
+from training.metrics.class_balance import class_balance
+from training.metrics.density_coverage import density_coverage
+from training.metrics.elbo import (
+    active_units,
+    bernoulli_log_likelihood_nats,
+    gaussian_kl_nats,
+    gaussian_log_likelihood_nats,
+    mse,
+)
+from training.metrics.frechet import frechet_distance
+from training.metrics.precision_recall import precision_recall
+from training.metrics.scoring import auroc, expected_calibration_error, platt_scaling
+from training.trained import MODELS, Trained, load_trained, resolve
+
+SAMPLES = 10_000
+SEED = 0
+BATCH = 250
+ELBO_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Result:
+    name: str
+    value: float
+    unit: str
+    protocol: str
+    n: int
+    seed: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `metrics.json` holds."""
+
+    model: str
+    dataset: str
+    dataset_sha256: str
+    classifier: str | None
+    classifier_sha256: str | None
+    results: tuple[Result, ...]
+
+    def values(self) -> dict[str, float]:
+        return {result.name: result.value for result in self.results}
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        raw = json.loads(text)
+        return cls(**{**raw, "results": tuple(Result(**result) for result in raw["results"])})
+
+
+def evaluate(
+    trained: Trained, train: Dataset, test: Dataset, device: torch.device, classifier: Path | None = None
+) -> Report:
+    """All metrics that apply to the family, on the test split.
+
+    Args:
+        classifier: folder of the classifier for the sample metrics (default: the published one of the dataset).
+    """
+    images = torch.from_numpy(test.images)
+    operations = trained.operations(torch.from_numpy(train.images).to(device))
+    results: list[Result] = []
+    features: FeatureSpace | None = None
+    model = trained.config.model
+    if isinstance(model, ClassifierConfig):
+        results += _accuracy(trained, test, device)
+    else:
+        features = FeatureSpace.load(classifier or _published_classifier(test.name), test, device)
+        if "encode" in operations:
+            results += _reconstruction(operations, images, device)
+        if isinstance(model, VAEConfig):
+            results += _elbo(trained, operations, images, device)
+        if isinstance(model, VAEConfig | GANConfig):
+            samples = sample(operations["generate"], model.latent_dim, SAMPLES, SEED, device)
+            results += _samples(features, samples, train, test)
+        if "discriminate" in operations:
+            results += _discrimination(operations["discriminate"], images, samples, device)
+    return Report(
+        model=trained.config.name,
+        dataset=test.name,
+        dataset_sha256=test.digest,
+        classifier=features.name if features else None,
+        classifier_sha256=features.sha256 if features else None,
+        results=tuple(results),
+    )
+
+
+class FeatureSpace:
+    """The classifier's features and labels of images."""
+
+    def __init__(self, name: str, sha256: str, network: nn.Module, device: torch.device) -> None:
+        self.name, self.sha256, self._network, self._device = name, sha256, network, device
+
+    @classmethod
+    def load(cls, folder: Path, data: Dataset, device: torch.device) -> "FeatureSpace":
+        trained = load_trained(folder, data, device)
+        if not isinstance(trained.config.model, ClassifierConfig):
+            raise CheckpointError(f"{folder}: holds a {trained.config.family}; a classifier is needed")
+        digest = hashlib.sha256((folder / "checkpoint.safetensors").read_bytes()).hexdigest()
+        return cls(trained.config.name, digest, trained.networks["classifier"], device)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """uint8 or [0, 1] float images (N, C, H, W) -> features (N, D), predicted labels (N,)."""
+        outputs = [self._network(batch) for batch in batches(images, self._device)]
+        features = torch.cat([features for _, features in outputs]).cpu().numpy()
+        labels = torch.cat([logits.argmax(1) for logits, _ in outputs]).cpu().numpy()
+        return features, labels
+
+
+def batches(images: Tensor, device: torch.device) -> Iterator[Tensor]:
+    """uint8 or [0, 1] float images -> float32 batches in [0, 1] on `device`."""
+    for batch in torch.split(images, BATCH):
+        yield batch.to(device).float() / 255 if batch.dtype == torch.uint8 else batch.to(device)
+
+
+@torch.no_grad()
+def sample(generate: nn.Module, latent_dim: int, n: int, seed: int, device: torch.device) -> Tensor:
+    """n images (n, C, H, W) uint8 on the CPU from z ~ N(0, I): in 8 bits, as they are served and as the data is."""
+    z = torch.randn(n, latent_dim, generator=torch.Generator().manual_seed(seed))
+    return torch.cat(
+        [(generate(part.to(device)) * 255).round().to(torch.uint8).cpu() for part in torch.split(z, BATCH)]
+    )
+
+
+def _published_classifier(dataset: str) -> Path:
+    name = f"{dataset}-classifier"
+    try:
+        return resolve(name)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"sample metrics need {MODELS / name}, the classifier of the dataset: train and export it first, "
+            f"or give --classifier FOLDER ({error})"
+        ) from error
+
+
+@torch.no_grad()
+def _accuracy(trained: Trained, test: Dataset, device: torch.device) -> list[Result]:
+    started = time.monotonic()
+    space = FeatureSpace(trained.config.name, "", trained.networks["classifier"], device)
+    _, predicted = space(torch.from_numpy(test.images))
+    if test.labels is None:
+        raise CheckpointError(f"{test.name}: the test split has no labels")
+    correct = float(np.mean(predicted == test.labels))
+    protocol = "fraction of test images whose most probable class is their label"
+    return [Result("accuracy", correct, "fraction", protocol, len(predicted), None, _since(started))]
+
+
+@torch.no_grad()
+def _reconstruction(
+    operations: Mapping[str, nn.Module], images: Tensor, device: torch.device
+) -> list[Result]:
+    started = time.monotonic()
+    errors = torch.cat(
+        [
+            mse(batch, operations["generate"](operations["encode"](batch)[0])).cpu()
+            for batch in batches(images, device)
+        ]
+    )
+    protocol = "generate(mean of encode(x)) against x, test images"
+    n, seconds = len(errors), _since(started)
+    psnr = float((-10 * errors.log10()).mean())
+    return [
+        Result("mse", float(errors.mean()), "squared, pixels in [0, 1]", protocol, n, None, seconds),
+        Result("psnr_db", psnr, "dB", f"{protocol}; mean over images", n, None, seconds),
+    ]
+
+
+@torch.no_grad()
+def elbo_terms(
+    trained: Trained,
+    operations: Mapping[str, nn.Module],
+    images: Tensor,
+    device: torch.device,
+    samples: int = ELBO_SAMPLES,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """log p(x|z) (N,), mean over `samples` draws of q(z|x); KL per dimension (N, D); means (N, D). Nats."""
+    generator = torch.Generator(device).manual_seed(SEED)
+    likelihoods, kls, means = [], [], []
+    for batch in batches(images, device):
+        mean, logvar = operations["encode"](batch)
+        draws = []
+        for _ in range(samples):
+            noise = torch.randn(mean.shape, generator=generator, device=device)
+            p = operations["generate"](mean + torch.exp(0.5 * logvar) * noise)
+            draws.append(_log_likelihood(trained, batch, p))
+        likelihoods.append(torch.stack(draws).mean(0).cpu())
+        kls.append(gaussian_kl_nats(mean.double(), logvar.double()).cpu())
+        means.append(mean.cpu())
+    return torch.cat(likelihoods), torch.cat(kls), torch.cat(means)
+
+
+def stddev(trained: Trained) -> float | None:
+    """The learned standard deviation of a Gaussian likelihood, in units of pixels in [0, 1]; None for others."""
+    model = trained.config.model
+    if isinstance(model, VAEConfig) and model.likelihood == "gaussian":
+        return float(trained.networks["vae"].get_parameter("log_stddev").exp())
+    return None
+
+
+def _log_likelihood(trained: Trained, images: Tensor, p: Tensor) -> Tensor:
+    sigma = stddev(trained)
+    if sigma is None:
+        return bernoulli_log_likelihood_nats(images, p)
+    return gaussian_log_likelihood_nats(images, p, sigma)
+
+
+def _elbo(
+    trained: Trained, operations: Mapping[str, nn.Module], images: Tensor, device: torch.device
+) -> list[Result]:
+    started = time.monotonic()
+    log_likelihood, kl, means = elbo_terms(trained, operations, images, device)
+    protocol = f"mean over test images, {ELBO_SAMPLES} samples of q(z|x) each"
+    n, seconds = len(means), _since(started)
+    values = {
+        "elbo_nats": float((log_likelihood - kl.sum(1)).mean()),
+        "log_likelihood_nats": float(log_likelihood.mean()),
+        "kl_nats": float(kl.sum(1).mean()),
+    }
+    active = Result(
+        "active_units",
+        int(active_units(means).sum()),
+        f"of {means.shape[1]}",
+        "Var over test x of E[z|x] > 0.01",
+        n,
+        None,
+        seconds,
+    )
+    return [*(Result(k, v, "nats", protocol, n, SEED, seconds) for k, v in values.items()), active]
+
+
+def _samples(space: FeatureSpace, samples: Tensor, train: Dataset, test: Dataset) -> list[Result]:
+    started = time.monotonic()
+    real, _ = space(torch.from_numpy(test.images))
+    fake, labels = space(samples)
+    floor, _ = space(torch.from_numpy(train.images[: len(real)]))
+    balance = class_balance(labels, len(test.class_names or ()))
+    precision, recall = precision_recall(real, fake)
+    density, coverage = density_coverage(real, fake)
+    seconds, n = _since(started), len(samples)
+    against = f"{n:,} samples against {len(real):,} test images, features of {space.name}"
+    classes = f"fraction of {n:,} samples that {space.name} assigns to a class"
+
+    def result(name: str, value: float, unit: str, protocol: str, seed: int | None = SEED) -> Result:
+        return Result(name, value, unit, protocol, n, seed, seconds)
+
+    return [
+        result("fd10k", frechet_distance(real, fake), "squared feature units", against),
+        result(
+            "fd10k_floor",
+            frechet_distance(real, floor),
+            "squared feature units",
+            f"the first {len(floor):,} training images in place of samples",
+            None,
+        ),
+        result("precision", precision, "fraction", f"{against}, k = 3"),
+        result("recall", recall, "fraction", f"{against}, k = 3"),
+        result("density", density, "ratio", f"{against}, k = 5"),
+        result("coverage", coverage, "fraction", f"{against}, k = 5"),
+        result("class_fraction_smallest", balance.smallest, "fraction", f"{classes}, rarest"),
+        result("class_fraction_largest", balance.largest, "fraction", f"{classes}, most frequent"),
+        *(
+            result(f"class_fraction_{name}", float(fraction), "fraction", classes)
+            for name, fraction in zip(test.class_names or (), balance.fractions, strict=True)
+        ),
+    ]
+
+
+@torch.no_grad()
+def _discrimination(
+    discriminate: nn.Module, images: Tensor, samples: Tensor, device: torch.device
+) -> list[Result]:
+    """Calibrated on the first half of test images and samples, measured on the second."""
+    started = time.monotonic()
+    real, fake = (
+        torch.cat([discriminate(batch).cpu() for batch in batches(x, device)]).double().numpy()
+        for x in (images, samples)
+    )
+    half_real, half_fake = len(real) // 2, len(fake) // 2
+    fit = np.concatenate([real[:half_real], fake[:half_fake]])
+    held_out = np.concatenate([real[half_real:], fake[half_fake:]])
+    is_real = np.arange(len(held_out)) < len(real) - half_real
+    slope, intercept = platt_scaling(fit, np.arange(len(fit)) < half_real)
+    seconds, n = _since(started), len(held_out)
+
+    def ece(logits: npt.NDArray[np.float64]) -> float:
+        return expected_calibration_error(1 / (1 + np.exp(-logits)), is_real)
+
+    halves = "second half of the test images and of the samples, served graph"
+    fitted = "fitted on the first half of the test images and of the samples, served graph"
+    return [
+        Result(
+            "score_auroc", auroc(real[half_real:], fake[half_fake:]), "fraction", halves, n, SEED, seconds
+        ),
+        Result("score_ece_raw", ece(held_out), "fraction", f"{halves}, 15 bins", n, SEED, seconds),
+        Result(
+            "score_ece",
+            ece(slope * held_out + intercept),
+            "fraction",
+            f"{halves}, calibrated, 15 bins",
+            n,
+            SEED,
+            seconds,
+        ),
+        Result("score_slope", slope, "1", f"Platt scaling {fitted}", len(fit), SEED, seconds),
+        Result("score_intercept", intercept, "logit", f"Platt scaling {fitted}", len(fit), SEED, seconds),
+    ]
+
+
+def evaluate_folder(folder: Path, data: Path | None, device: torch.device, classifier: Path | None) -> Report:
+    """`evaluate` for a run folder or a bundle folder."""
+    name = json.loads((folder / "config.json").read_text())["dataset"]
+    train, test = load(name, "train", data), load(name, "test", data)
+    return evaluate(load_trained(folder, test, device), train, test, device, classifier)
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 2)

@@ -1,0 +1,245 @@
+"""A trained model as a bundle that the service reads."""
+
+import io
+import json
+import platform
+import subprocess
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import onnxscript
+import torch
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from service.manifest import Anomaly, Dataset, Image, Latent, Likelihood, Operation, Score, write_bundle
+from service.manifest import Tensor as TensorSpec
+from service.manifest import versions as bundle_versions
+from training.card import card
+from training.config import Config
+from training.datasets import Dataset as TrainingData
+from training.datasets import load
+from training.errors import ExportError
+from training.evaluate import Report, batches, elbo_terms, stddev
+from training.families.ae import AEConfig
+from training.families.classifier import ClassifierConfig
+from training.families.gan import GANConfig
+from training.families.vae import VAEConfig
+from training.metrics.elbo import mse
+from training.onnx_graph import OPSET, Graph, export_graph, open_session
+from training.pictures import sheet_png
+from training.run_dir import RunDir
+from training.trained import MODELS, Trained, load_trained, published_tensors
+
+GOLDEN_IMAGES = 8
+ANOMALY_IMAGES = 10_000
+CPU = torch.device("cpu")
+
+
+def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int | None = None) -> Path:
+    """Write `models/<name>/<version>/` (default: the next version) from an evaluated run.
+
+    Raises:
+        ExportError: the run was not evaluated, a graph is not the network, or the version exists.
+    """
+    if not run.metrics.exists():
+        raise ExportError(f"{run.metrics} is missing: run `python -m training evaluate {run.path}` first")
+    report = Report.from_json(run.metrics.read_text())
+    name = json.loads(run.config.read_text())["dataset"]
+    train, test = load(name, "train", data), load(name, "test", data)
+    trained = load_trained(run.path, test)
+    operations = trained.operations(torch.from_numpy(train.images))
+    inputs = _golden_inputs(trained.config, test)
+    graphs = {name: _export_operation(name, module, inputs[name]) for name, module in operations.items()}
+    fields = _manifest_fields(trained, report, graphs, train, operations)
+    folder = models / trained.config.name
+    fields["version"] = version or (max(bundle_versions(folder), default=0) + 1 if folder.exists() else 1)
+    files = {f"{name}.onnx": graph.onnx for name, graph in graphs.items()}
+    tensors, metadata = published_tensors(run.path, trained.family)
+    samples = _samples(trained.config, operations, inputs)
+    files |= {
+        "checkpoint.safetensors": safetensors_bytes(tensors, metadata),
+        "config.json": run.config.read_bytes(),
+        "metrics.json": run.metrics.read_bytes(),
+        "golden.npz": _golden(graphs, inputs),
+        "card.md": card(
+            fields,
+            trained,
+            report,
+            json.loads(run.environment.read_text()),
+            {k: g.difference for k, g in graphs.items()},
+        ).encode(),
+    }
+    if samples is not None:
+        files["samples.png"] = sheet_png(samples)
+    try:
+        return write_bundle(models, fields, files)
+    except FileExistsError as error:
+        raise ExportError(str(error)) from error
+
+
+def _golden_inputs(config: Config, test: TrainingData) -> dict[str, Tensor]:
+    """64 fixed inputs for each operation there is."""
+    images = torch.from_numpy(test.images[:64]).float() / 255
+    dim = latent_dim(config)
+    z = torch.randn(64, dim or 1, generator=torch.Generator().manual_seed(0))
+    return {"generate": z, "encode": images, "discriminate": images}
+
+
+def latent_dim(config: Config) -> int | None:
+    """Length of the latent (or, for a classifier, of the embedding)."""
+    match config.model:
+        case ClassifierConfig(features=features):
+            return features
+        case AEConfig() | VAEConfig() | GANConfig():
+            return config.model.latent_dim
+
+
+def _export_operation(name: str, module: nn.Module, example: Tensor) -> Graph:
+    with torch.no_grad():
+        outputs = module(example[:1])
+    count = len(outputs) if isinstance(outputs, tuple) else 1
+    match name:
+        case "generate":
+            return export_graph(module, example, "z", ("image",))
+        case "encode":
+            return export_graph(module, example, "image", ("mean", "logvar")[:count])
+        case "discriminate":
+            return export_graph(module, example, "image", ("logit",))
+        case _:
+            raise ExportError(f"no ONNX signature is known for operation {name!r}")
+
+
+def _manifest_fields(
+    trained: Trained,
+    report: Report,
+    graphs: Mapping[str, Graph],
+    train: TrainingData,
+    operations: Mapping[str, nn.Module],
+) -> dict[str, object]:
+    config = trained.config
+    _, channels, height, width = train.images.shape
+    dim = latent_dim(config)
+    has_prior = isinstance(config.model, VAEConfig | GANConfig)
+    return {
+        "name": config.name,
+        "family": config.family,
+        "description": config.description,
+        "operations": {name: _operation(name, graph) for name, graph in graphs.items()},
+        "image": Image(height=height, width=width, channels=channels),
+        "latent": Latent(dim=dim, prior="standard_normal" if has_prior else None) if dim else None,
+        "likelihood": _likelihood(trained),
+        "anomaly": _anomaly(trained, operations, train),
+        "score": _score(config, report),
+        "dataset": Dataset(name=train.name, licence=train.licence, source=train.source),
+        "opset": OPSET,
+        "exporter": {
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxscript": onnxscript.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "python": platform.python_version(),
+        },
+        "training_config_sha256": config.sha256(),
+        "git_commit": _git_commit(),
+        "metrics": report.values(),
+    }
+
+
+def _operation(name: str, graph: Graph) -> Operation:
+    session = open_session(graph.onnx)
+
+    def specs(tensors: list[onnxruntime.NodeArg]) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(name=t.name, dtype="float32", shape=tuple(t.shape)) for t in tensors)
+
+    return Operation(
+        graph=f"{name}.onnx", inputs=specs(session.get_inputs()), outputs=specs(session.get_outputs())
+    )
+
+
+def _likelihood(trained: Trained) -> Likelihood | None:
+    if not isinstance(trained.config.model, VAEConfig):
+        return None
+    return Likelihood(kind=trained.config.model.likelihood, stddev=stddev(trained))
+
+
+@torch.no_grad()
+def _anomaly(trained: Trained, operations: Mapping[str, nn.Module], train: TrainingData) -> Anomaly | None:
+    """Percentiles of the per-image statistic over training images."""
+    images = torch.from_numpy(train.images[:ANOMALY_IMAGES])
+    match trained.config.model:
+        case VAEConfig():
+            log_likelihood, kl, _ = elbo_terms(trained, operations, images, CPU)
+            values, statistic = kl.sum(1) - log_likelihood, "negative_elbo_nats"
+        case AEConfig():
+            encode, generate = operations["encode"], operations["generate"]
+            values = torch.cat([mse(x, generate(encode(x)[0])) for x in batches(images, CPU)])
+            statistic = "mse"
+        case _:
+            return None
+    quantiles = np.percentile(values.numpy(), np.arange(101))
+    return Anomaly(
+        statistic=statistic, split=f"first {len(images):,} training images", quantiles=tuple(quantiles)
+    )
+
+
+def _score(config: Config, report: Report) -> Score | None:
+    if not isinstance(config.model, GANConfig):
+        return None
+    values = report.values()
+    return Score(
+        loss=config.model.loss,
+        slope=values["score_slope"],
+        intercept=values["score_intercept"],
+        calibrated_on=next(r.protocol for r in report.results if r.name == "score_slope"),
+    )
+
+
+def _golden(graphs: Mapping[str, Graph], inputs: Mapping[str, Tensor]) -> bytes:
+    """`<operation>.<tensor>` -> array: fixed inputs and what onnxruntime makes of them."""
+    arrays = {}
+    for name, graph in graphs.items():
+        example = inputs[name][:GOLDEN_IMAGES].numpy()
+        outputs = open_session(graph.onnx).run(list(graph.outputs), {graph.inputs[0]: example})
+        arrays[f"{name}.{graph.inputs[0]}"] = example
+        arrays |= {f"{name}.{key}": value for key, value in zip(graph.outputs, outputs, strict=True)}
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as entry:
+                np.save(entry, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+@torch.no_grad()
+def _samples(
+    config: Config, operations: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]
+) -> Tensor | None:
+    """64 pictures: samples; for an AE, 32 test images each beside its reconstruction."""
+    if "generate" not in operations:
+        return None
+    if isinstance(config.model, AEConfig):
+        images = inputs["encode"][:32]
+        reconstructions = operations["generate"](operations["encode"](images)[0])
+        return torch.stack([images, reconstructions], dim=1).flatten(0, 1)
+    out: Tensor = operations["generate"](inputs["generate"])
+    return out
+
+
+def _git_commit() -> str:
+    """The commit of the training code, "-dirty" where the tree differs from it, or "unknown"."""
+    try:
+        out = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return out.stdout.strip()

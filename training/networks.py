@@ -1,0 +1,183 @@
+"""Networks for images of 28 x 28 and other sizes divisible by 4: plain functions of tensors, no optimisers.
+
+Images are (N, C, H, W). Decoders return logits: their sigmoid is the image in [0, 1].
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from training.layers import MinibatchDiscrimination, MinibatchStddev
+
+ImageShape = tuple[int, int, int]  # C, H, W
+
+
+class Encoder(nn.Module):
+    """Image -> features -> `heads` vectors of `latent_dim`."""
+
+    def __init__(
+        self, shape: ImageShape, channels: tuple[int, int, int], latent_dim: int, heads: int
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.trunk = _downsampling_trunk(shape[0], channels, nn.ReLU())
+        self.head = nn.Linear(_flat(self.trunk, shape), heads * latent_dim)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(N, C, H, W) in [0, 1] -> `heads` tensors (N, latent_dim)."""
+        out: tuple[Tensor, ...] = self.head(self.trunk(images).flatten(1)).chunk(self.heads, dim=1)
+        return out
+
+
+class Decoder(nn.Module):
+    """Latent -> image logits: a projection to H/4 x W/4, then two doublings (Radford et al. 2016, DCGAN)."""
+
+    def __init__(self, shape: ImageShape, channels: tuple[int, int], latent_dim: int) -> None:
+        super().__init__()
+        colours, height, width = shape
+        if height % 4 or width % 4:
+            raise ValueError(f"images of {height} x {width}: height and width must be multiples of 4")
+        c0, c1 = channels
+        self.start = (c0, height // 4, width // 4)
+        self.project = nn.Linear(latent_dim, c0 * self.start[1] * self.start[2], bias=False)
+        self.trunk = nn.Sequential(
+            nn.BatchNorm2d(c0),
+            nn.ReLU(),
+            nn.ConvTranspose2d(c0, c1, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(c1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(c1, colours, 4, stride=2, padding=1),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(N, latent_dim) -> logits (N, C, H, W)."""
+        out: Tensor = self.trunk(self.project(z).reshape(-1, *self.start))
+        return out
+
+
+Coupling = Literal["none", "minibatch-discrimination", "minibatch-stddev"]
+
+
+class Discriminator(nn.Module):
+    """Image -> logit. With a coupling layer, the logit of an image depends on its batch."""
+
+    def __init__(
+        self,
+        shape: ImageShape,
+        channels: tuple[int, int, int],
+        features: int,
+        coupling: Coupling,
+        kernels: int,
+        kernel_dim: int,
+        normalise: bool,
+    ) -> None:
+        super().__init__()
+        activation = nn.LeakyReLU(0.2)
+        trunk = _downsampling_trunk(shape[0], channels, activation)
+        self.trunk = nn.Sequential(
+            trunk, nn.Flatten(), nn.Linear(_flat(trunk, shape), features), nn.LeakyReLU(0.2)
+        )
+        self.coupling: MinibatchDiscrimination | MinibatchStddev | None
+        match coupling:
+            case "none":
+                self.coupling = None
+            case "minibatch-discrimination":
+                self.coupling = MinibatchDiscrimination(features, kernels, kernel_dim)
+            case "minibatch-stddev":
+                self.coupling = MinibatchStddev()
+        self.head = nn.Linear(features + (self.coupling.out_features if self.coupling else 0), 1)
+        if normalise:
+            for module in list(self.modules()):
+                if isinstance(module, nn.Conv2d | nn.Linear):
+                    spectral_norm(module)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> logits (N,)."""
+        f = self.features(images)
+        if self.coupling is not None:
+            f = torch.cat([f, self.coupling(f)], dim=1)
+        return self.logit(f)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> (N, A). The trunk sees [-1, 1]."""
+        out: Tensor = self.trunk(2 * images - 1)
+        return out
+
+    def logit(self, f: Tensor) -> Tensor:
+        out: Tensor = self.head(f)
+        return out.squeeze(1)
+
+
+class ServedDiscriminator(nn.Module):
+    """The discriminator as it is served: each image against one fixed batch of real images.
+
+    A request's score must not depend on its neighbours, so a coupling layer sees {image, reference batch} in
+    place of the batch at hand. Without a coupling layer this is the discriminator itself.
+    """
+
+    reference: Tensor
+
+    def __init__(self, discriminator: Discriminator, reference_images: Tensor) -> None:
+        super().__init__()
+        self.discriminator = discriminator.eval()
+        with torch.no_grad():
+            f = discriminator.features(reference_images)
+            state = discriminator.coupling.reference(f) if discriminator.coupling is not None else f[:0]
+        self.register_buffer("reference", state)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> logits (N,); row i is a function of image i alone."""
+        f = self.discriminator.features(images)
+        if self.discriminator.coupling is not None:
+            f = torch.cat([f, self.discriminator.coupling.against(f, self.reference)], dim=1)
+        return self.discriminator.logit(f)
+
+
+class Classifier(nn.Module):
+    """Image -> (logits, features). The features are the space in which sample quality is measured."""
+
+    def __init__(self, shape: ImageShape, channels: tuple[int, int], features: int, classes: int) -> None:
+        super().__init__()
+        c0, c1 = channels
+        self.trunk = nn.Sequential(
+            *_conv_block(shape[0], c0),
+            *_conv_block(c0, c0),
+            nn.MaxPool2d(2),
+            *_conv_block(c0, c1),
+            *_conv_block(c1, c1),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(c1 * (shape[1] // 4) * (shape[2] // 4), features),
+            nn.ReLU(),
+        )
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(features, classes))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) in [0, 1] -> logits (N, classes), features (N, features), non-negative."""
+        features = self.trunk(images)
+        return self.head(features), features
+
+
+def _conv_block(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _downsampling_trunk(colours: int, channels: tuple[int, int, int], activation: nn.Module) -> nn.Sequential:
+    """Three strided convolutions: H x W -> H/2 -> H/4 -> H/8 (rounded up)."""
+    c0, c1, c2 = channels
+    return nn.Sequential(
+        nn.Conv2d(colours, c0, 4, stride=2, padding=1),
+        activation,
+        nn.Conv2d(c0, c1, 4, stride=2, padding=1),
+        activation,
+        nn.Conv2d(c1, c2, 3, stride=2, padding=1),
+        activation,
+    )
+
+
+def _flat(trunk: nn.Module, shape: ImageShape) -> int:
+    with torch.no_grad():
+        return int(trunk(torch.zeros(1, *shape)).numel())

@@ -1,0 +1,80 @@
+"""A trained model, read from a run folder or from a published bundle."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from training.checkpoint import load_network, read_tensors
+from training.config import Config, load_json
+from training.datasets import Dataset
+from training.errors import CheckpointError
+from training.families import Family, build
+
+MODELS = Path("models")
+
+
+@dataclass(frozen=True)
+class Trained:
+    folder: Path
+    config: Config
+    family: Family
+    networks: Mapping[str, nn.Module]
+    """By player name, in evaluation mode; weight averages where the family has them."""
+    images_seen: int
+    seconds: float
+
+    def operations(self, train_images: Tensor) -> dict[str, nn.Module]:
+        """The modules that are evaluated and exported. `train_images` uint8 (N, C, H, W): the training set."""
+        # One less than a training batch: with the image to score they make a batch of the size trained with.
+        reference = train_images[: self.config.batch_size // self.config.accumulate - 1].float() / 255
+        return {k: m.eval() for k, m in self.family.operations(self.networks, reference).items()}
+
+
+def resolve(target: str) -> Path:
+    """A folder with config and checkpoint: a path, `NAME` or `NAME/VERSION` of a published model, or `runs/NAME`.
+
+    Raises:
+        CheckpointError: there is none; the message lists where it was looked for.
+    """
+    candidates = [Path(target), MODELS / target, *_latest(MODELS / target), Path("runs") / target]
+    for folder in candidates:
+        if (folder / "config.json").is_file() and (folder / "checkpoint.safetensors").is_file():
+            return folder
+    looked = ", ".join(str(folder) for folder in candidates)
+    raise CheckpointError(
+        f"no trained model {target!r}: looked for config.json and checkpoint.safetensors in {looked}"
+    )
+
+
+def load_trained(folder: Path, data: Dataset, device: torch.device | str = "cpu") -> Trained:
+    """Read the weights in `folder`; `data` is any split of the dataset trained on, for its shape and classes."""
+    config = load_json(folder / "config.json")
+    _, channels, height, width = data.images.shape
+    family = build(config.model, (channels, height, width), len(data.class_names or ()))
+    path = folder / "checkpoint.safetensors"
+    tensors, metadata = read_tensors(path)
+    state = json.loads(metadata["state"])
+    for name, network in family.networks.items():
+        load_network(network, tensors, _prefix(family, name), path)
+        network.to(device).eval().requires_grad_(False)
+    return Trained(folder, config, family, family.networks, state["images_seen"], state["seconds"])
+
+
+def published_tensors(folder: Path, family: Family) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a checkpoint that `load_trained` reads: no optimiser state, no unaveraged twin."""
+    tensors, metadata = read_tensors(folder / "checkpoint.safetensors")
+    prefixes = tuple(f"{_prefix(family, name)}." for name in family.networks)
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}, metadata
+
+
+def _prefix(family: Family, name: str) -> str:
+    return f"average.{name}" if name in family.averaged else f"network.{name}"
+
+
+def _latest(folder: Path) -> list[Path]:
+    versions = [p for p in folder.glob("*") if p.name.isdigit()]
+    return [max(versions, key=lambda p: int(p.name))] if versions else []
