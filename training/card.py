@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from training.evaluate import Report
 from training.families.ae import AEConfig
 from training.families.classifier import ClassifierConfig
 from training.families.gan import GANConfig
 from training.families.vae import VAEConfig
+from training.report import Report
 from training.trained import Trained
 
 

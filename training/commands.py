@@ -8,9 +8,10 @@ from lightning.fabric import Fabric
 
 from training.config import load_recipe
 from training.datasets import load
-from training.evaluate import Report, evaluate_folder
+from training.evaluate import evaluate_folder
 from training.families import build
 from training.loop import train
+from training.report import Report
 from training.run_dir import RunDir
 from training.trained import resolve
 

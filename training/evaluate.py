@@ -4,11 +4,9 @@ Names are protocols: `fd10k` is the Frechet distance of 10,000 samples to the 10
 of the dataset's published classifier, whose digest is written beside the results.
 """
 
-import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from training.errors import CheckpointError
 from training.families.classifier import ClassifierConfig
 from training.families.gan import GANConfig
 from training.families.vae import VAEConfig
+from training.feature_space import BATCH, FeatureSpace, batches, published_classifier
 from training.metrics.class_balance import class_balance
 from training.metrics.density_coverage import density_coverage
 from training.metrics.elbo import (
@@ -33,46 +32,12 @@ from training.metrics.elbo import (
 from training.metrics.frechet import frechet_distance
 from training.metrics.precision_recall import precision_recall
 from training.metrics.scoring import auroc, expected_calibration_error, platt_scaling
-from training.trained import MODELS, Trained, load_trained, resolve
+from training.report import Report, Result
+from training.trained import Trained, load_trained
 
 SAMPLES = 10_000
 SEED = 0
-BATCH = 250
 ELBO_SAMPLES = 8
-
-
-@dataclass(frozen=True)
-class Result:
-    name: str
-    value: float
-    unit: str
-    protocol: str
-    n: int
-    seed: int | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `metrics.json` holds."""
-
-    model: str
-    dataset: str
-    dataset_sha256: str
-    classifier: str | None
-    classifier_sha256: str | None
-    results: tuple[Result, ...]
-
-    def values(self) -> dict[str, float]:
-        return {result.name: result.value for result in self.results}
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "Report":
-        raw = json.loads(text)
-        return cls(**{**raw, "results": tuple(Result(**result) for result in raw["results"])})
 
 
 def evaluate(
@@ -91,7 +56,7 @@ def evaluate(
     if isinstance(model, ClassifierConfig):
         results += _accuracy(trained, test, device)
     else:
-        features = FeatureSpace.load(classifier or _published_classifier(test.name), test, device)
+        features = FeatureSpace.load(classifier or published_classifier(test.name), test, device)
         if "encode" in operations:
             results += _reconstruction(operations, images, device)
         if isinstance(model, VAEConfig):
@@ -111,35 +76,6 @@ def evaluate(
     )
 
 
-class FeatureSpace:
-    """The classifier's features and labels of images."""
-
-    def __init__(self, name: str, sha256: str, network: nn.Module, device: torch.device) -> None:
-        self.name, self.sha256, self._network, self._device = name, sha256, network, device
-
-    @classmethod
-    def load(cls, folder: Path, data: Dataset, device: torch.device) -> "FeatureSpace":
-        trained = load_trained(folder, data, device)
-        if not isinstance(trained.config.model, ClassifierConfig):
-            raise CheckpointError(f"{folder}: holds a {trained.config.family}; a classifier is needed")
-        digest = hashlib.sha256((folder / "checkpoint.safetensors").read_bytes()).hexdigest()
-        return cls(trained.config.name, digest, trained.networks["classifier"], device)
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """uint8 or [0, 1] float images (N, C, H, W) -> features (N, D), predicted labels (N,)."""
-        outputs = [self._network(batch) for batch in batches(images, self._device)]
-        features = torch.cat([features for _, features in outputs]).cpu().numpy()
-        labels = torch.cat([logits.argmax(1) for logits, _ in outputs]).cpu().numpy()
-        return features, labels
-
-
-def batches(images: Tensor, device: torch.device) -> Iterator[Tensor]:
-    """uint8 or [0, 1] float images -> float32 batches in [0, 1] on `device`."""
-    for batch in torch.split(images, BATCH):
-        yield batch.to(device).float() / 255 if batch.dtype == torch.uint8 else batch.to(device)
-
-
 @torch.no_grad()
 def sample(generate: nn.Module, latent_dim: int, n: int, seed: int, device: torch.device) -> Tensor:
     """n images (n, C, H, W) uint8 on the CPU from z ~ N(0, I): in 8 bits, as they are served and as the data is."""
@@ -147,17 +83,6 @@ def sample(generate: nn.Module, latent_dim: int, n: int, seed: int, device: torc
     return torch.cat(
         [(generate(part.to(device)) * 255).round().to(torch.uint8).cpu() for part in torch.split(z, BATCH)]
     )
-
-
-def _published_classifier(dataset: str) -> Path:
-    name = f"{dataset}-classifier"
-    try:
-        return resolve(name)
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"sample metrics need {MODELS / name}, the classifier of the dataset: train and export it first, "
-            f"or give --classifier FOLDER ({error})"
-        ) from error
 
 
 @torch.no_grad()

@@ -24,14 +24,16 @@ from training.config import Config
 from training.datasets import Dataset as TrainingData
 from training.datasets import load
 from training.errors import ExportError
-from training.evaluate import Report, batches, elbo_terms, stddev
+from training.evaluate import elbo_terms, stddev
 from training.families.ae import AEConfig
 from training.families.classifier import ClassifierConfig
 from training.families.gan import GANConfig
 from training.families.vae import VAEConfig
+from training.feature_space import batches
 from training.metrics.elbo import mse
 from training.onnx_graph import OPSET, Graph, export_graph, open_session
 from training.pictures import sheet_png
+from training.report import Report
 from training.run_dir import RunDir
 from training.trained import MODELS, Trained, load_trained, published_tensors
 

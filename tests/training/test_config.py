@@ -42,7 +42,11 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("images", True, "images = True: must be a int"),
         ("images", 0, "images = 0: must be at least 1"),
         ("accumulate", 5, "batch_size = 32: must be a multiple of accumulate = 5"),
-        ("model.likelihood", "poisson", "model.likelihood = 'poisson': choose one of 'bernoulli', 'gaussian'"),
+        (
+            "model.likelihood",
+            "poisson",
+            "model.likelihood = 'poisson': choose one of 'bernoulli', 'gaussian'",
+        ),
         ("model.encoder_channels", [1, 2], "model.encoder_channels = [1, 2]: must have 3 entries"),
         ("model.encoder_channels", [1, 2, "x"], r"model.encoder_channels[2] = 'x': must be a int"),
         ("optimizer", 3, "optimizer = 3: must be a table"),
@@ -56,12 +60,12 @@ def test_a_wrong_key_or_value_is_named(path: str, value: Any, message: str) -> N
 
 
 def test_a_missing_key_is_named() -> None:
-    with pytest.raises(ConfigError, match="model.decoder_channels: missing"):
+    with pytest.raises(ConfigError, match=r"model\.decoder_channels: missing"):
         parse(json.loads(small("ae").to_json()) | {"model": {}})
 
 
 def test_an_unknown_recipe_lists_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="no recipe 'mnist-flow': choose one of .*mnist-gan"):
+    with pytest.raises(ConfigError, match=r"no recipe 'mnist-flow': choose one of .*mnist-gan"):
         load_recipe("mnist-flow")
 
 

@@ -61,7 +61,9 @@ def test_zero_centred_penalty_trains_the_discriminator() -> None:
 
 
 @pytest.mark.parametrize(("slope", "expected"), [(1.0, 0.0), (3.0, 4.0), (0.0, 1.0)])
-def test_gradient_penalty_is_the_squared_distance_of_the_slope_from_one(slope: float, expected: float) -> None:
+def test_gradient_penalty_is_the_squared_distance_of_the_slope_from_one(
+    slope: float, expected: float
+) -> None:
     def critic(x: torch.Tensor) -> torch.Tensor:
         return slope * x.flatten(1)[:, 0]
 

@@ -1,0 +1,194 @@
+"""Evaluation and export of real, if small, models."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from lightning.fabric import Fabric
+
+from service.manifest import read_bundle
+from tests.training.recipes import MINI, mini, small
+from training.__main__ import main
+from training.config import Config
+from training.errors import CheckpointError
+from training.evaluate import evaluate_folder
+from training.loop import train
+from training.report import Report
+from training.run_dir import RunDir
+from training.trained import load_trained, resolve
+
+CPU = torch.device("cpu")
+FAMILIES = ("ae", "vae", "gan", "classifier")
+
+
+def finished(config: Config, folder: Path) -> RunDir:
+    run = RunDir(folder)
+    run.create(config)
+    run.write_environment(CPU, 1)
+    train(config, mini(), run, Fabric(accelerator="cpu", devices=1), minutes=None, resume=False)
+    return run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDir]:
+    """A run of each family, evaluated."""
+    root = tmp_path_factory.mktemp("runs")
+    found = {family: finished(small(family), root / family) for family in FAMILIES}
+    for family, run in found.items():
+        classifier = [] if family == "classifier" else ["--classifier", str(found["classifier"].path)]
+        assert main(["evaluate", str(run.path), "--data", str(MINI), "--device", "cpu", *classifier]) == 0
+    return found
+
+
+def report(run: RunDir) -> Report:
+    return Report.from_json(run.metrics.read_text())
+
+
+def test_each_family_is_measured_by_what_it_does(runs: dict[str, RunDir]) -> None:
+    names = {family: set(report(run).values()) for family, run in runs.items()}
+    assert names["ae"] == {"mse", "psnr_db"}
+    assert {"elbo_nats", "kl_nats", "active_units", "mse", "fd10k", "precision"} <= names["vae"]
+    assert {"fd10k", "recall", "class_fraction_7", "score_auroc", "score_ece", "score_slope"} <= names["gan"]
+    assert names["classifier"] == {"accuracy"}
+    gan = report(runs["gan"]).values()
+    assert sum(value for name, value in gan.items() if name[15:].isdigit()) == pytest.approx(1)
+    assert gan["fd10k"] > gan["fd10k_floor"] > 0
+    vae = report(runs["vae"]).values()
+    assert vae["elbo_nats"] == pytest.approx(vae["log_likelihood_nats"] - vae["kl_nats"], abs=1e-6)
+
+
+def test_results_name_the_classifier_by_digest_and_their_protocol(runs: dict[str, RunDir]) -> None:
+    found = report(runs["gan"])
+    assert found.classifier == "small-classifier"
+    assert len(found.classifier_sha256 or "") == 64
+    assert all(result.protocol and result.n and result.seconds >= 0 for result in found.results)
+    assert report(runs["classifier"]).classifier is None
+
+
+def test_evaluating_again_gives_the_same_numbers(runs: dict[str, RunDir]) -> None:
+    again = evaluate_folder(runs["gan"].path, MINI, CPU, runs["classifier"].path)
+    assert again.values() == pytest.approx(report(runs["gan"]).values(), rel=1e-6)
+
+
+def test_sample_metrics_without_a_classifier_say_how_to_get_one(
+    runs: dict[str, RunDir],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", str(runs["vae"].path), "--data", str(MINI), "--device", "cpu"]) == 2
+    assert "train and export it first, or give --classifier FOLDER" in capsys.readouterr().err
+
+
+def test_an_unknown_model_lists_where_it_was_looked_for() -> None:
+    with pytest.raises(CheckpointError, match=r"no trained model 'nothing'.*models/nothing.*runs/nothing"):
+        resolve("nothing")
+
+
+@pytest.fixture(scope="module")
+def bundles(runs: dict[str, RunDir], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    models = tmp_path_factory.mktemp("models")
+    for run in runs.values():
+        assert main(["export", str(run.path), "--data", str(MINI), "--models", str(models)]) == 0
+    return {family: models / f"small-{family}" / "1" for family in runs}
+
+
+def test_a_bundle_holds_what_its_family_offers(bundles: dict[str, Path]) -> None:
+    manifests = {family: read_bundle(folder) for family, folder in bundles.items()}
+    assert {family: set(manifest.operations) for family, manifest in manifests.items()} == {
+        "ae": {"encode", "generate"},
+        "vae": {"encode", "generate"},
+        "gan": {"generate", "discriminate"},
+        "classifier": {"encode"},
+    }
+    latents = {family: manifest.latent for family, manifest in manifests.items()}
+    assert {family: latent and latent.prior for family, latent in latents.items()} == {
+        "ae": None,
+        "vae": "standard_normal",
+        "gan": "standard_normal",
+        "classifier": None,
+    }
+    assert [len(m.operations["encode"].outputs) for f, m in manifests.items() if f != "gan"] == [1, 2, 1]
+    assert manifests["gan"].score is not None
+    assert manifests["vae"].anomaly is not None
+    assert manifests["vae"].likelihood is not None
+    assert manifests["ae"].anomaly is not None
+    assert manifests["ae"].anomaly.statistic == "mse"
+
+
+def test_a_bundles_weights_are_the_averages_that_were_evaluated(
+    bundles: dict[str, Path], runs: dict[str, RunDir]
+) -> None:
+    test = mini("test")
+    for family, folder in bundles.items():
+        published, trained = load_trained(folder, test), load_trained(runs[family].path, test)
+        for name, network in trained.networks.items():
+            for key, tensor in network.state_dict().items():
+                assert torch.equal(published.networks[name].state_dict()[key], tensor), (family, name, key)
+
+
+def test_the_served_graphs_are_the_evaluated_networks(bundles: dict[str, Path]) -> None:
+    train_images = torch.from_numpy(mini().images)
+    trained = load_trained(bundles["gan"], mini("test"))
+    discriminate = trained.operations(train_images)["discriminate"]
+    images = torch.from_numpy(mini("test").images[:20]).float() / 255
+    session = onnxruntime.InferenceSession(str(bundles["gan"] / "discriminate.onnx"))
+    (served,) = session.run(None, {"image": images.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(served, discriminate(images).numpy(), atol=1e-4)
+    alone = np.concatenate([session.run(None, {"image": images[i : i + 1].numpy()})[0] for i in range(20)])
+    np.testing.assert_array_equal(served, alone)
+
+
+def test_golden_outputs_are_those_of_the_graphs(bundles: dict[str, Path]) -> None:
+    with np.load(bundles["vae"] / "golden.npz") as golden:
+        assert set(golden.files) == {
+            "generate.z",
+            "generate.image",
+            "encode.image",
+            "encode.mean",
+            "encode.logvar",
+        }
+        session = onnxruntime.InferenceSession(str(bundles["vae"] / "generate.onnx"))
+        (image,) = session.run(None, {"z": golden["generate.z"]})
+        np.testing.assert_allclose(image, golden["generate.image"], atol=1e-6)
+
+
+def test_the_card_tells_data_hardware_metrics_and_how_to_make_it_again(
+    bundles: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["card", str(bundles["gan"])]) == 0
+    card = capsys.readouterr().out
+    value = json.loads((bundles["gan"] / "manifest.json").read_text())["metrics"]["fd10k"]
+    for text in (
+        "# small-gan",
+        "Licence:",
+        "images seen | 256",
+        f"{value:.5g}",
+        "make train RECIPE=small-gan",
+    ):
+        assert text in card
+
+
+def test_a_second_export_is_the_next_version_and_never_overwrites(
+    bundles: dict[str, Path], runs: dict[str, RunDir], capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = bundles["ae"].parents[1]
+    arguments = ["export", str(runs["ae"].path), "--data", str(MINI), "--models", str(models)]
+    assert main([*arguments, "--version", "1"]) == 2
+    assert "a published version never changes" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert read_bundle(models / "small-ae" / "2").version == 2
+
+
+def test_export_asks_for_an_evaluation_first(
+    runs: dict[str, RunDir], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("config.json", "checkpoint.safetensors"):
+        (tmp_path / name).write_bytes((runs["ae"].path / name).read_bytes())
+    assert main(["export", str(tmp_path), "--data", str(MINI)]) == 2
+    assert "run `python -m training evaluate" in capsys.readouterr().err

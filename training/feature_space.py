@@ -1,0 +1,57 @@
+"""The space in which samples are measured: a published classifier's features of images."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from training.datasets import Dataset
+from training.errors import CheckpointError
+from training.families.classifier import ClassifierConfig
+from training.trained import MODELS, load_trained, resolve
+
+BATCH = 250
+
+
+class FeatureSpace:
+    """The classifier's features and labels of images."""
+
+    def __init__(self, name: str, sha256: str, network: nn.Module, device: torch.device) -> None:
+        self.name, self.sha256, self._network, self._device = name, sha256, network, device
+
+    @classmethod
+    def load(cls, folder: Path, data: Dataset, device: torch.device) -> "FeatureSpace":
+        trained = load_trained(folder, data, device)
+        if not isinstance(trained.config.model, ClassifierConfig):
+            raise CheckpointError(f"{folder}: holds a {trained.config.family}; a classifier is needed")
+        digest = hashlib.sha256((folder / "checkpoint.safetensors").read_bytes()).hexdigest()
+        return cls(trained.config.name, digest, trained.networks["classifier"], device)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """uint8 or [0, 1] float images (N, C, H, W) -> features (N, D), predicted labels (N,)."""
+        outputs = [self._network(batch) for batch in batches(images, self._device)]
+        features = torch.cat([features for _, features in outputs]).cpu().numpy()
+        labels = torch.cat([logits.argmax(1) for logits, _ in outputs]).cpu().numpy()
+        return features, labels
+
+
+def batches(images: Tensor, device: torch.device) -> Iterator[Tensor]:
+    """uint8 or [0, 1] float images -> float32 batches in [0, 1] on `device`."""
+    for batch in torch.split(images, BATCH):
+        yield batch.to(device).float() / 255 if batch.dtype == torch.uint8 else batch.to(device)
+
+
+def published_classifier(dataset: str) -> Path:
+    name = f"{dataset}-classifier"
+    try:
+        return resolve(name)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"sample metrics need {MODELS / name}, the classifier of the dataset: train and export it first, "
+            f"or give --classifier FOLDER ({error})"
+        ) from error
