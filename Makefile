@@ -28,11 +28,11 @@ serve: .venv/.installed ## Serve models/ on 127.0.0.1:3000 (HOST=, PORT=)
 		{ echo "Port $(PORT) of $(HOST) is in use (or not to be had); choose another: make serve PORT=3001" >&2; exit 1; }
 	@echo "Latentry starts on http://$(HOST):$(PORT) (Ctrl-C stops it). Try, once it is ready:"
 	@echo "  curl http://$(HOST):$(PORT)/models"
-	@echo "  curl http://$(HOST):$(PORT)/sample -H 'Content-Type: application/json' -d '{\"model\": \"mnist-gan\", \"n\": 64}' -o digits.png"
+	@echo "  curl -X POST 'http://$(HOST):$(PORT)/sample?model=mnist-gan&n=64' -o digits.png"
 	@BENTOML_HOME="$(CURDIR)/.bentoml/$(PORT)" exec .venv/bin/bentoml serve service.app:Latentry \
 		--host "$(HOST)" --port "$(PORT)" --timeout-graceful-shutdown 30
 
-test: check ## Prove that everything works: check, then all the tests
+test: check .venv/.installed ## Prove that everything works: check, then all the tests
 	$(DEV) -m pytest
 
 check: .venv-dev/.installed ## Lint, formatting and types

@@ -22,6 +22,7 @@ def serve(
     models_dir: Path | None,
     scratch: Path,
     *,
+    python: Path = Path(sys.executable),
     target: str = "service.app:Latentry",
     cwd: Path = ROOT,
     wait_for: str = "/readyz",
@@ -32,6 +33,7 @@ def serve(
     Args:
         models_dir: None: the models that lie beside the code.
         scratch: a folder for BentoML's home and the log.
+        python: the interpreter of the environment to serve from.
         target: what BentoML serves, from `cwd`: the service, or the tag of a Bento in `scratch`.
         wait_for: the path that answers 200 once the service is up.
         settings: of the service, as in `Settings`: `workers=1`.
@@ -39,7 +41,7 @@ def serve(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "bentoml", "serve", target]
+    command = [str(python), "-m", "bentoml", "serve", target]
     environment = {
         **os.environ,
         "BENTOML_HOME": str(scratch),
