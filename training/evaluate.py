@@ -221,40 +221,39 @@ def _samples(space: FeatureSpace, samples: Tensor, train: Dataset, test: Dataset
 def _discrimination(
     discriminate: nn.Module, images: Tensor, samples: Tensor, device: torch.device
 ) -> list[Result]:
-    """Calibrated on the first half of test images and samples, measured on the second."""
+    """Calibrated on every other test image and sample, measured on the rest.
+
+    Not on halves: the first 5,000 test images of MNIST are easier than the others.
+    """
     started = time.monotonic()
     real, fake = (
         torch.cat([discriminate(batch).cpu() for batch in batches(x, device)]).double().numpy()
         for x in (images, samples)
     )
-    half_real, half_fake = len(real) // 2, len(fake) // 2
-    fit = np.concatenate([real[:half_real], fake[:half_fake]])
-    held_out = np.concatenate([real[half_real:], fake[half_fake:]])
-    is_real = np.arange(len(held_out)) < len(real) - half_real
-    slope, intercept = platt_scaling(fit, np.arange(len(fit)) < half_real)
+    fit, held_out = (np.concatenate([real[i::2], fake[i::2]]) for i in (0, 1))
+    fit_is_real, is_real = np.arange(len(fit)) < len(real[0::2]), np.arange(len(held_out)) < len(real[1::2])
+    slope, intercept = platt_scaling(fit, fit_is_real)
     seconds, n = _since(started), len(held_out)
 
     def ece(logits: npt.NDArray[np.float64]) -> float:
         return expected_calibration_error(1 / (1 + np.exp(-logits)), is_real)
 
-    halves = "second half of the test images and of the samples, served graph"
-    fitted = "fitted on the first half of the test images and of the samples, served graph"
+    measured = "odd-numbered test images and samples, served graph"
+    fitted = "Platt scaling on the even-numbered test images and samples, served graph"
     return [
-        Result(
-            "score_auroc", auroc(real[half_real:], fake[half_fake:]), "fraction", halves, n, SEED, seconds
-        ),
-        Result("score_ece_raw", ece(held_out), "fraction", f"{halves}, 15 bins", n, SEED, seconds),
+        Result("score_auroc", auroc(real[1::2], fake[1::2]), "fraction", measured, n, SEED, seconds),
+        Result("score_ece_raw", ece(held_out), "fraction", f"{measured}, 15 bins", n, SEED, seconds),
         Result(
             "score_ece",
             ece(slope * held_out + intercept),
             "fraction",
-            f"{halves}, calibrated, 15 bins",
+            f"{measured}, calibrated, 15 bins",
             n,
             SEED,
             seconds,
         ),
-        Result("score_slope", slope, "1", f"Platt scaling {fitted}", len(fit), SEED, seconds),
-        Result("score_intercept", intercept, "logit", f"Platt scaling {fitted}", len(fit), SEED, seconds),
+        Result("score_slope", slope, "1", fitted, len(fit), SEED, seconds),
+        Result("score_intercept", intercept, "logit", fitted, len(fit), SEED, seconds),
     ]
 
 

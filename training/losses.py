@@ -84,7 +84,7 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     """
     t = torch.rand(len(real), 1, 1, 1, device=real.device)
     points = torch.lerp(real, fake, t).requires_grad_()
-    norm = torch.linalg.vector_norm(_gradient(critic(points), points).flatten(1), dim=1)
+    norm: Tensor = torch.linalg.vector_norm(_gradient(critic(points), points).flatten(1), dim=1)
     return (norm - 1).square().mean()
 
 
