@@ -1,6 +1,6 @@
 """Results -> HTTP answers, in the form that the client accepts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def images(
 def latents(call: Call[Any], model: Model, encoding: Encoding) -> Response:
     """Answer with the codes of images: JSON, the means as npy, or a zip of `mean.npy` and `logvar.npy`."""
     call.record.images = len(encoding.mean)
-    arrays = {"mean": encoding.mean} | ({} if encoding.logvar is None else {"logvar": encoding.logvar})
+    arrays = _given(vars(encoding))
     if call.media_type == NPY:
         return _respond(call, model, codecs.encode_npy(encoding.mean))
     if call.media_type == ZIP:
@@ -74,22 +74,22 @@ def latents(call: Call[Any], model: Model, encoding: Encoding) -> Response:
 
 
 def scores(call: Call[Any], model: Model, score: DiscriminatorScore | ElboScore) -> Response:
-    rows = _rows({name: array for name, array in vars(score).items() if array is not None})
+    """Answer with one object an image: the fields of `score` that the model has. JSON."""
+    rows = _rows(_given(vars(score)))
     call.record.images = len(rows)
     return _respond(call, model, _json(_about(model, scores=rows)))
 
 
 def reconstruction_items(result: Reconstruction) -> list[Item]:
-    columns: dict[str, Any] = {"mse": result.mse, "latent": result.mean}
-    columns |= {
-        name: column
-        for name, column in (
-            ("elbo_nats", result.elbo_nats),
-            ("anomaly_percentile", result.anomaly_percentile),
-        )
-        if column is not None
+    """What is told of each image: `mse`, `latent`, `psnr`, and what else the model has a measure of."""
+    columns: dict[str, NDArray[Any] | None] = {
+        "mse": result.mse,
+        "latent": result.mean,
+        "elbo_nats": result.elbo_nats,
+        "anomaly_percentile": result.anomaly_percentile,
     }
-    return [row | {"psnr": psnr} for row, psnr in zip(_rows(columns), result.psnr, strict=True)]
+    rows = _rows(_given(columns))
+    return [row | {"psnr": psnr} for row, psnr in zip(rows, result.psnr, strict=True)]
 
 
 def seed_runs(seeds: Sequence[int]) -> str:
@@ -103,7 +103,13 @@ def seed_runs(seeds: Sequence[int]) -> str:
     return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
 
 
+def _given(columns: Mapping[str, NDArray[Any] | None]) -> dict[str, NDArray[Any]]:
+    """What the model has a value of: the others are None."""
+    return {name: column for name, column in columns.items() if column is not None}
+
+
 def _rows(columns: dict[str, NDArray[Any]]) -> list[Item]:
+    """Arrays of N rows by name -> N objects of Python's numbers (and lists of them)."""
     lists = {name: column.tolist() for name, column in columns.items()}
     return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 import bentoml
 from starlette.responses import Response
 
-from service import answers, inputs, operations, pages, telemetry
+from service import answers, inputs, offers, operations, pages, telemetry
 from service.calls import Call
 from service.endpoint import endpoint
 from service.loader import Models
@@ -24,10 +24,6 @@ from service.schemas import (
 )
 from service.settings import load_settings
 
-# Requests computed at a time in a worker: more than one, so that a small request need not wait for a large
-# one; few, because they share one CPU.
-CONCURRENT_REQUESTS = 4
-
 settings = load_settings()
 models = Models(settings)
 
@@ -35,7 +31,7 @@ models = Models(settings)
 @bentoml.asgi_app(pages.app(models, settings))
 @bentoml.service(
     workers=settings.workers,
-    threads=CONCURRENT_REQUESTS,
+    threads=settings.concurrency,
     # Only a net below the Gateway's own deadline, which answers in problem+json.
     traffic={"timeout": settings.request_timeout_s + 5},
     # service/telemetry.py does these, at a tenth of the cost.
@@ -88,7 +84,7 @@ class Latentry:
     def decode(self, call: Call[DecodeRequest]) -> Response:
         """The images of latent codes."""
         model = _model(call)
-        latents = call.options.latents.decode(inputs.dim(model), settings)
+        latents = call.options.latents.decode(offers.latent_dim(model), settings)
         labels = inputs.labels(call.options.label, len(latents))
         with call.record.inference():
             images = operations.decode(model, latents, labels)
@@ -117,7 +113,7 @@ class Latentry:
 
 
 def _model(call: Call[Any]) -> Model:
-    return models.get().get(call.options.model, call.options.version)
+    return models.registry().get(call.options.model, call.options.version)
 
 
 # mypy takes a decorated class for the class that it was.

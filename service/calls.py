@@ -19,7 +19,7 @@ from service import multipart, negotiation, telemetry
 from service.codecs import IMAGE_TYPES
 from service.errors import BadRequest, ServiceError, UnsupportedMediaType
 from service.schemas import JSON, LIST_OPTIONS, MULTIPART, NPY, TEXT_OPTIONS, Options
-from service.uploads import ImageArray, ImageFiles, Latents
+from service.uploads import ImageArray, ImageFiles, LatentArray
 
 T = TypeVar("T", bound=Options)
 Value = tuple[str, Any]  # location, value
@@ -46,7 +46,7 @@ class RawRequest:
     content_type: str | None
     accept: str | None
     body: bytes
-    record: telemetry.Call
+    record: telemetry.Record
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Call(Generic[T]):
     options: T
     media_type: str
     locations: dict[str, str]
-    record: telemetry.Call
+    record: telemetry.Record
 
     @contextmanager
     def locating_errors(self) -> Iterator[None]:
@@ -138,7 +138,7 @@ def _read_image(raw: RawRequest, _schema: type[Options]) -> dict[str, Value]:
 
 def _read_npy(raw: RawRequest, schema: type[Options]) -> dict[str, Value]:
     if schema.payload == "latents":
-        return {"latents": ("body", Latents(npy=raw.body))}
+        return {"latents": ("body", LatentArray(raw.body))}
     return {"images": ("body", ImageArray(raw.body))}
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service import operations, uploads
-from service.errors import BadRequest, NotFound
+from service import offers, operations, uploads
+from service.errors import BadRequest
 from service.latents import SEED_LIMIT
 from service.registry import Model
 from service.schemas import InterpolateRequest, SampleRequest
@@ -68,17 +68,10 @@ def keys(
     rows = [
         operations.draw(model, [end])[0]
         if isinstance(end, int)
-        else uploads.latent(name, end or (), dim(model))
+        else uploads.latent(name, end or (), offers.latent_dim(model))
         for name, end in ends.items()
     ]
     return np.stack(rows), used
-
-
-def dim(model: Model) -> int:
-    """Length of the model's latents; raises NotFound where it has none."""
-    if model.manifest.latent is None:
-        raise NotFound(f"{model} has no latents; it offers {', '.join(operations.offered(model))}")
-    return model.manifest.latent.dim
 
 
 def _limit(name: str, count: int, limit: int) -> None:

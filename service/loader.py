@@ -20,7 +20,7 @@ class Models:
         self._loading = pool.submit(self._load)
         pool.shutdown(wait=False)
 
-    def get(self) -> Registry:
+    def registry(self) -> Registry:
         """The registry, waited for: workers share one socket, and the one that loads last turns nobody away.
 
         Raises:
@@ -38,7 +38,7 @@ class Models:
         registry = self._loading.result()
         if not registry.ready:
             reasons = "; ".join(registry.refused.values()) or "there are no bundles"
-            raise Unavailable(f"no usable model in {self._settings.models_dir}: {reasons}")
+            raise Unavailable(f"no usable model: {reasons}")
 
     def _load(self) -> Registry:
         registry = Registry.load(self._settings.models_dir, self._settings.threads)

@@ -29,6 +29,7 @@ from service.settings import Settings
 
 OPERATIONS = ("sample", "reconstruct", "encode", "decode", "interpolate", "score")
 PATHS = (*(f"/{name}" for name in OPERATIONS), "/models", "/livez", "/readyz", "/metrics", "/docs.json")
+_SUBTREES = ("/models/", "/static_content/")
 RECORD = "latentry.record"
 REQUEST_ID_HEADER = "X-Request-Id"
 
@@ -54,7 +55,7 @@ class Gateway:
         if scope["path"] in _NOT_COUNTED:
             await self._answer(scope, receive, reply)
             return
-        with telemetry.Call(_operation(scope["path"]), request_id) as record:
+        with telemetry.Record(_operation(scope["path"]), request_id) as record:
             scope[RECORD] = record
             await self._answer(scope, receive, reply)
             record.status = reply.status or _CLIENT_GONE
@@ -62,9 +63,13 @@ class Gateway:
     async def _answer(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         timeout_s = self._settings.request_timeout_s
         try:
+            if not _is_served(scope["path"]):
+                raise _no_such_path(scope["path"])
             async with asyncio.timeout(timeout_s):
                 if scope["path"][1:] in OPERATIONS and scope["method"] == "POST":
-                    body = await _read_body(Headers(scope=scope), receive, self._settings.max_body_bytes)
+                    headers = Headers(scope=scope)
+                    _refuse_pickle(headers.get("content-type", ""))
+                    body = await _read_body(headers, receive, self._settings.max_body_bytes)
                     if body is None:
                         return
                     receive = _replay(body, receive)
@@ -117,22 +122,32 @@ class _Reply:
 
 def _translate(status: int, headers: Headers, scope: Scope) -> ServiceError:
     """An error that BentoML or Starlette made, as one of ours."""
-    path = scope["path"]
     match status:
         case 404:
-            return NotFound(f"no such path: {path}; there are {', '.join(PATHS)}")
+            return _no_such_path(scope["path"])
         case 405:
             return MethodNotAllowed(scope["method"], headers.get("allow", "").split(", "))
-        case 415:
-            return UnsupportedMediaType.at(
-                "header.Content-Type", f"{Headers(scope=scope).get('content-type')!r} is never accepted"
-            )
         case 503:
             return Unavailable("the service is starting or stopping")
         case _ if status >= 500:
             return InternalError()
         case _:
             return BadRequest(f"the request was refused: {HTTPStatus(status).phrase}")
+
+
+def _is_served(path: str) -> bool:
+    """Not served are BentoML's /schema.json and /healthz, and its redirects from paths that end in "/"."""
+    return path in ("/", *PATHS) or (path.startswith(_SUBTREES) and not path.endswith("/"))
+
+
+def _no_such_path(path: str) -> NotFound:
+    return NotFound(f"no such path: {path}; there are {', '.join(PATHS)}")
+
+
+def _refuse_pickle(content_type: str) -> None:
+    """BentoML refuses its own pickle type too, but with a stack trace in the log for each request."""
+    if content_type.partition(";")[0].strip() == "application/vnd.bentoml+pickle":
+        raise UnsupportedMediaType.at("header.Content-Type", f"{content_type!r} is never accepted")
 
 
 async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes | None:

@@ -12,9 +12,10 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service import answers, schemas
+from service import answers, examples, schemas
 from service.codecs import IMAGE_TYPES, PNG
 from service.errors import MEDIA_TYPE as PROBLEM
+from service.errors import ServiceError
 from service.schemas import JSON, MULTIPART, NPY, ZIP, Options
 from service.settings import Settings
 
@@ -23,12 +24,10 @@ Json = dict[str, Any]
 _BINARY: Json = {"type": "string", "format": "binary"}
 _TEXT: Json = {"type": "string"}
 _REF = "#/components/schemas/{model}"
-_BAD_INPUT = (400, 404, 406, 413, 415)
-_OUR_TROUBLE = (500, 503, 504)
 
 
 @dataclass(frozen=True)
-class _Call:
+class _Operation:
     summary: str
     request: type[Options]
     answer: type[BaseModel]
@@ -36,30 +35,30 @@ class _Call:
     seeds: bool = False
 
 
-_CALLS = {
-    "/sample": _Call(
+_OPERATIONS = {
+    "/sample": _Operation(
         "Draw new images", schemas.SampleRequest, schemas.ImagesAnswer, answers.IMAGE_TYPES, seeds=True
     ),
-    "/reconstruct": _Call(
+    "/reconstruct": _Operation(
         "Encode images and decode them again",
         schemas.ReconstructRequest,
         schemas.ImagesAnswer,
         answers.IMAGE_TYPES,
     ),
-    "/encode": _Call(
+    "/encode": _Operation(
         "Latent codes of images", schemas.EncodeRequest, schemas.LatentsAnswer, answers.LATENT_TYPES
     ),
-    "/decode": _Call(
+    "/decode": _Operation(
         "Images of latent codes", schemas.DecodeRequest, schemas.ImagesAnswer, answers.IMAGE_TYPES
     ),
-    "/interpolate": _Call(
+    "/interpolate": _Operation(
         "Frames of a path between two seeds or latents, or through images",
         schemas.InterpolateRequest,
         schemas.ImagesAnswer,
         answers.IMAGE_TYPES,
         seeds=True,
     ),
-    "/score": _Call(
+    "/score": _Operation(
         "How much images look like the model's training data",
         schemas.ScoreRequest,
         schemas.ScoresAnswer,
@@ -79,23 +78,21 @@ def document(settings: Settings) -> Json:
             "description": (
                 "Sample, reconstruct, encode, decode, interpolate and score with latent-variable models. "
                 "The same model version, seed and options give the same bytes. Choose the form of an answer "
-                "with `Accept`. Options may stand in the query with any kind of body."
+                "with `Accept`. Options may stand in the query with any kind of body. Every answer has an "
+                "`X-Request-Id`: the request's own, if that is 1 to 64 of A-Z a-z 0-9 . _ -, or a new one; "
+                "the log has it too."
             ),
         },
         "servers": [{"url": "."}],
         "tags": [{"name": "Operations"}, {"name": "Models"}, {"name": "Infrastructure"}],
         "paths": {
-            **{path: {"post": _post(path, call, named)} for path, call in _CALLS.items()},
+            **{path: {"post": _post(path, operation, named)} for path, operation in _OPERATIONS.items()},
             **_get_paths(),
         },
         "components": {
             "schemas": named,
-            "responses": {_error_name(s): _error(s) for s in (*_BAD_INPUT, *_OUR_TROUBLE)},
+            "responses": {_error_name(error.status): _error(error) for error in examples.ERRORS},
             "headers": {
-                "RequestId": {
-                    "schema": _TEXT,
-                    "description": "The request's own X-Request-Id, if it is 1 to 64 of A-Z a-z 0-9 . _ -",
-                },
                 "Model": {"schema": _TEXT, "description": "name/version of the model that answered"},
                 "Seeds": {
                     "schema": _TEXT,
@@ -107,7 +104,7 @@ def document(settings: Settings) -> Json:
                     "name": "X-Request-Id",
                     "in": "header",
                     "schema": _TEXT,
-                    "description": "Given back in the answer and written to the log",
+                    "description": "A name for this request, given back in the answer",
                 }
             },
         },
@@ -116,8 +113,8 @@ def document(settings: Settings) -> Json:
 
 def _schemas(settings: Settings) -> Json:
     models: dict[tuple[type[BaseModel], Literal["validation", "serialization"]], None] = {}
-    for call in _CALLS.values():
-        models |= {(call.request, "validation"): None, (call.answer, "serialization"): None}
+    for operation in _OPERATIONS.values():
+        models |= {(operation.request, "validation"): None, (operation.answer, "serialization"): None}
     models |= {(schemas.ModelsAnswer, "serialization"): None, (schemas.Problem, "serialization"): None}
     _, top = models_json_schema(list(models), ref_template=_REF)
     named: Json = top["$defs"]
@@ -135,26 +132,28 @@ def _schemas(settings: Settings) -> Json:
     return named
 
 
-def _post(path: str, call: _Call, named: Json) -> Json:
-    headers = {"X-Request-Id": _header("RequestId"), "X-Latentry-Model": _header("Model")}
-    if call.seeds:
+def _post(path: str, operation: _Operation, named: Json) -> Json:
+    headers = {"X-Latentry-Model": _header("Model")}
+    if operation.seeds:
         headers["X-Latentry-Seeds"] = _header("Seeds")
     return {
         "tags": ["Operations"],
         "operationId": path[1:],
-        "summary": call.summary,
+        "summary": operation.summary,
         "parameters": [
+            *_query_parameters(operation.request, named[operation.request.__name__]),
             {"$ref": "#/components/parameters/RequestId"},
-            *_query_parameters(call.request, named[call.request.__name__]),
         ],
-        "requestBody": {"content": _request_content(call.request, named[call.request.__name__])},
+        "requestBody": {"content": _request_content(path, operation.request)},
         "responses": {
             "200": {
                 "description": "Done",
                 "headers": headers,
-                "content": {t: {"schema": _answer_schema(t, call.answer)} for t in call.media_types},
+                "content": {
+                    t: {"schema": _answer_schema(t, operation.answer)} for t in operation.media_types
+                },
             },
-            **_errors(*_BAD_INPUT, *_OUR_TROUBLE),
+            **_errors(*(error.status for error in examples.ERRORS)),
         },
     }
 
@@ -165,7 +164,7 @@ def _query_parameters(request: type[Options], schema: Json) -> list[Json]:
             "name": name,
             "in": "query",
             "description": f"{field.get('description', '')} (here or in the body)",
-            "schema": field,
+            "schema": _as_text(field),
             "style": "form",
             "explode": False,
         }
@@ -174,16 +173,30 @@ def _query_parameters(request: type[Options], schema: Json) -> list[Json]:
     ]
 
 
-def _request_content(request: type[Options], schema: Json) -> Json:
-    options = {k: v for k, v in schema["properties"].items() if k != request.payload}
-    form = {"images": {"type": "array", "items": _BINARY, "minItems": 1}, **options}
+def _request_content(path: str, request: type[Options]) -> Json:
+    # Options may be parts too, but the page would send those that are left empty.
+    form = {"images": {"type": "array", "items": _BINARY, "minItems": 1}}
     by_type: Json = {
         JSON: {"$ref": _REF.format(model=request.__name__)},
-        MULTIPART: {"type": "object", "properties": form, "additionalProperties": False},
+        MULTIPART: {"type": "object", "properties": form, "required": ["images"]},
         NPY: {**_BINARY, "description": _NPY_CONTENT.get(request.payload or "", "")},
         **{t: {**_BINARY, "description": "One image of the model's size"} for t in IMAGE_TYPES},
     }
-    return {media_type: {"schema": by_type[media_type]} for media_type in request.accepts}
+    content: Json = {media_type: {"schema": by_type[media_type]} for media_type in request.accepts}
+    content[JSON]["example"] = examples.REQUESTS[path]
+    return content
+
+
+def _as_text(field: Json) -> Json:
+    """An option in a query, where null cannot be written.
+
+    Defaults and examples are left to the body: the page would fill them in, and send them, in both places.
+    """
+    kept = {k: v for k, v in field.items() if k not in ("anyOf", "default", "examples")}
+    choices = [choice for choice in field.get("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        return {**choices[0], **kept}
+    return kept | ({"anyOf": choices} if choices else {})
 
 
 _NPY_CONTENT = {
@@ -215,7 +228,7 @@ def _answer_schema(media_type: str, answer: type[BaseModel]) -> Json:
 
 def _get_paths() -> Json:
     models = {"schema": {"$ref": _REF.format(model="ModelsAnswer")}}
-    name = {"name": "name", "in": "path", "required": True, "schema": _TEXT}
+    name = {"name": "name", "in": "path", "required": True, "schema": _TEXT, "example": "mnist-gan"}
     return {
         "/models": {"get": _get("Models", "models", "What is served", {JSON: models}, 503)},
         "/models/{name}": {
@@ -244,11 +257,7 @@ def _get(tag: str, operation_id: str, summary: str, content: Json, *errors: int)
         "operationId": operation_id,
         "summary": summary,
         "responses": {
-            "200": {
-                "description": "OK",
-                "headers": {"X-Request-Id": _header("RequestId")},
-                "content": content,
-            },
+            "200": {"description": "OK", "content": content},
             **_errors(*errors),
         },
     }
@@ -262,11 +271,11 @@ def _error_name(status: int) -> str:
     return HTTPStatus(status).phrase.replace(" ", "").replace("-", "")
 
 
-def _error(status: int) -> Json:
+def _error(example: ServiceError) -> Json:
+    schema = {"$ref": _REF.format(model="Problem")}
     return {
-        "description": HTTPStatus(status).phrase,
-        "headers": {"X-Request-Id": _header("RequestId")},
-        "content": {PROBLEM: {"schema": {"$ref": _REF.format(model="Problem")}}},
+        "description": example.title,
+        "content": {PROBLEM: {"schema": schema, "example": example.problem("/sample")}},
     }
 
 

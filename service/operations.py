@@ -5,13 +5,13 @@ Everything about image i depends on image i alone, never on the images beside it
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from service import elbo, latents, tensors
-from service.errors import BadRequest, NotFound
+from service import elbo, latents, offers, tensors
+from service.errors import BadRequest
 from service.manifest import Likelihood
 from service.registry import Model
 from service.tensors import Doubles, Floats, Images, Labels
@@ -67,11 +67,6 @@ class ElboScore:
     anomaly_percentile: Doubles | None
 
 
-def offered(model: Model) -> tuple[str, ...]:
-    """The operations that this model can do."""
-    return tuple(name for name, can in _OFFERS.items() if can(model))
-
-
 def draw(model: Model, seeds: Sequence[int], truncation: float | None = None) -> Floats:
     """Latents (n, dim) from the model's prior, one a seed (see `latents.from_seeds`).
 
@@ -80,8 +75,8 @@ def draw(model: Model, seeds: Sequence[int], truncation: float | None = None) ->
     Raises:
         NotFound: the model has no prior over its latents.
     """
-    _require(model, "sample")
-    eps = latents.from_seeds(seeds, _dim(model), truncation)
+    offers.require(model, "sample")
+    eps = latents.from_seeds(seeds, offers.latent_dim(model), truncation)
     if "prior" not in model.graphs:
         return eps
     (z,) = model.graph("prior").run(eps=eps)
@@ -111,7 +106,7 @@ def sample(
 
 def encode(model: Model, images: Images) -> Encoding:
     """Raises NotFound where the model does not encode, BadRequest for images of another shape."""
-    _require(model, "encode")
+    offers.require(model, "encode")
     return _encode(model, tensors.from_images(model, images))
 
 
@@ -122,8 +117,8 @@ def decode(model: Model, z: Floats, labels: Sequence[int] | None = None) -> Imag
         NotFound: the model does not generate.
         BadRequest: latents of another shape or not finite, or labels that the model does not take.
     """
-    _require(model, "decode")
-    z = tensors.from_latents(model, z, _dim(model))
+    offers.require(model, "decode")
+    z = tensors.from_latents(model, z, offers.latent_dim(model))
     label = tensors.from_labels(model, labels, len(z))
     try:
         return tensors.to_images(_decode(model, z, label))
@@ -148,13 +143,13 @@ def reconstruct(
         NotFound: the model does not both encode and generate.
         BadRequest: images of another shape, or labels that the model does not take.
     """
-    _require(model, "reconstruct")
+    offers.require(model, "reconstruct")
     x = tensors.from_images(model, images)
     encoding = _encode(model, x)
     label = tensors.from_labels(model, labels, len(x))
     decoded = _decode(model, encoding.mean, label)
     mse = np.square(tensors.rows(x) - tensors.rows(decoded)).mean(axis=1)
-    bound = _elbo_nats(model, x, encoding, label, samples) if samples and _has_elbo(model) else None
+    bound = _elbo_nats(model, x, encoding, label, samples) if samples and offers.has_elbo(model) else None
     return Reconstruction(
         images=tensors.to_images(decoded),
         mean=encoding.mean,
@@ -181,8 +176,8 @@ def interpolate(
         BadRequest: keys of another shape or not finite, or labels that the model does not take.
         ValueError: see `latents.walk`.
     """
-    _require(model, "interpolate")
-    keys = tensors.from_latents(model, keys, _dim(model))
+    offers.require(model, "interpolate")
+    keys = tensors.from_latents(model, keys, offers.latent_dim(model))
     return decode(model, latents.walk(keys, steps, path), labels)
 
 
@@ -201,7 +196,7 @@ def score(
         NotFound: the model has neither a discriminator nor a likelihood.
         BadRequest: images of another shape, or labels that the model does not take.
     """
-    _require(model, "score")
+    offers.require(model, "score")
     x = tensors.from_images(model, images)
     if "discriminate" in model.graphs:
         if labels is not None:
@@ -259,56 +254,6 @@ def _anomaly_percentile(
         return None
     percentile: Doubles = np.interp(statistic, anomaly.quantiles, np.arange(101.0))
     return percentile
-
-
-def _can_generate(model: Model) -> bool:
-    return "generate" in model.graphs
-
-
-def _has_prior(model: Model) -> bool:
-    latent = model.manifest.latent
-    return "prior" in model.graphs or (latent is not None and latent.prior is not None)
-
-
-def _can_encode(model: Model) -> bool:
-    return "encode" in model.graphs
-
-
-def _has_elbo(model: Model) -> bool:
-    bundle = model.manifest
-    return (
-        _can_generate(model)
-        and bundle.likelihood is not None
-        and bundle.latent is not None
-        and bundle.latent.prior is not None
-        and _can_encode(model)
-        and len(bundle.operations["encode"].outputs) == 2
-    )
-
-
-_OFFERS: dict[str, Callable[[Model], bool]] = {
-    "sample": lambda model: _can_generate(model) and _has_prior(model),
-    "reconstruct": lambda model: _can_generate(model) and _can_encode(model),
-    "encode": _can_encode,
-    "decode": _can_generate,
-    "interpolate": _can_generate,
-    "score": lambda model: "discriminate" in model.graphs or _has_elbo(model),
-}
-
-
-def _require(model: Model, operation: str) -> None:
-    if not _OFFERS[operation](model):
-        reason = ""
-        if operation == "sample" and _can_generate(model):
-            reason = ": it has no prior over its latents, so seeds mean nothing to it"
-        raise NotFound(f"{model} cannot {operation}{reason}; it offers {', '.join(offered(model))}")
-
-
-def _dim(model: Model) -> int:
-    latent = model.manifest.latent
-    if latent is None:
-        raise ValueError(f"{model} has no latents")
-    return latent.dim
 
 
 def _encode(model: Model, x: Floats) -> Encoding:

@@ -1,31 +1,37 @@
 """The GET side of the API, an ASGI app: BentoML's own endpoints are POST and have no path parameters."""
 
 import json
+from pathlib import Path
 from typing import cast
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from service import openapi, operations, telemetry
+from service import offers, openapi, telemetry
 from service.errors import ServiceError, to_response
 from service.loader import Models
 from service.registry import Model, Registry
 from service.schemas import JSON, ModelInfo, ModelsAnswer
 from service.settings import Settings
 
+# Shows `/docs.json` with the copy of Swagger UI that BentoML brings.
+_PAGE = Path(__file__).with_name("docs.html")
+# The browser, too, asks no other host for anything.
+_OWN_CONTENT_ONLY = {"Content-Security-Policy": "default-src 'self' 'unsafe-inline' data: blob:"}
+
 
 def app(models: Models, settings: Settings) -> Starlette:
-    """`/models`, `/models/{name}`, `/metrics`, `/docs.json`."""
+    """`/`, `/docs.json`, `/models`, `/models/{name}`, `/metrics`."""
 
     # Plain functions: starlette runs them in threads, where waiting for the models holds up nothing.
     def list_models(_: Request) -> Response:
-        registry = models.get()
+        registry = models.registry()
         return _describe(registry, registry.models(), dict(registry.refused))
 
     def show_model(request: Request) -> Response:
-        registry = models.get()
+        registry = models.registry()
         name = registry.get(request.path_params["name"]).name
         refused = {key: why for key, why in registry.refused.items() if key.startswith(f"{name}/")}
         return _describe(registry, [m for m in registry.models() if m.name == name], refused)
@@ -34,17 +40,23 @@ def app(models: Models, settings: Settings) -> Starlette:
         content, media_type = telemetry.render()
         return Response(content, media_type=media_type)
 
+    page = _PAGE.read_text("utf-8")
+
+    def show_page(_: Request) -> Response:
+        return HTMLResponse(page, headers=_OWN_CONTENT_ONLY)
+
     document = json.dumps(openapi.document(settings)).encode()
 
-    def docs(_: Request) -> Response:
+    def show_document(_: Request) -> Response:
         return Response(document, media_type=JSON)
 
     return Starlette(
         routes=[
+            Route("/", show_page),
+            Route("/docs.json", show_document),
             Route("/models", list_models),
             Route("/models/{name}", show_model),
             Route("/metrics", metrics),
-            Route("/docs.json", docs),
         ],
         exception_handlers={ServiceError: _problem},
     )
@@ -74,7 +86,7 @@ def _info(model: Model, registry: Registry) -> ModelInfo:
         latest=registry.get(model.name) is model,
         family=manifest.family,
         description=manifest.description,
-        operations=list(operations.offered(model)),
+        operations=list(offers.offered(model)),
         image=manifest.image.model_dump(),
         latent=None if manifest.latent is None else manifest.latent.model_dump(),
         class_names=None if manifest.class_names is None else list(manifest.class_names),

@@ -1,6 +1,7 @@
 """The models that are served: found, verified, opened, warmed up and checked against golden outputs."""
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,9 @@ class Registry:
     def load(cls, models_dir: Path, threads: int = 1) -> Self:
         """Load every `models_dir/<name>/<version>/`.
 
-        A bad bundle is left out, logged, and its reason kept in `refused` under "<name>/<version>"; it
-        takes no other bundle with it. This never raises for what lies in the folder.
+        A bad bundle is left out, logged, and its reason kept in `refused` under "<name>/<version>", with
+        paths from `models_dir` on: clients see it. It takes no other bundle with it. This never raises for
+        what lies in the folder.
 
         Args:
             models_dir: the models folder. Files and dot-folders in it are not looked at.
@@ -84,10 +86,10 @@ class Registry:
             try:
                 models.append(_load_model(folder, threads))
             except BundleError as error:
-                refused[key] = str(error)
+                refused[key] = _without(models_dir, str(error))
                 _log.error("bundle %s refused: %s", key, error)
             except Exception as error:  # whatever is wrong with one bundle, the others are served
-                refused[key] = f"{folder}: {type(error).__name__}: {error}"
+                refused[key] = _without(models_dir, f"{folder}: {type(error).__name__}: {error}")
                 _log.exception("bundle %s refused", key)
         if not models:
             _log.error("no usable model in %s", models_dir)
@@ -129,9 +131,14 @@ def _bundle_folders(models_dir: Path) -> list[tuple[str, Path]]:
     ]
 
 
+def _without(models_dir: Path, reason: str) -> str:
+    """Where the models folder lies is the operator's to know."""
+    return reason.replace(f"{models_dir}{os.sep}", "")
+
+
 def _load_model(folder: Path, threads: int) -> Model:
     bundle = manifest.read_bundle(folder)
-    if _is_conditional(bundle) and not bundle.class_names:
+    if is_conditional(bundle) and not bundle.class_names:
         raise BundleError(f"{folder}: generate takes a label, but the manifest has no class_names")
     golden = _read_golden(folder, bundle)
     graphs: dict[OperationName, Graph] = {}
@@ -143,7 +150,8 @@ def _load_model(folder: Path, threads: int) -> Model:
     return Model(bundle, MappingProxyType(graphs), bundle.sha256(), folder)
 
 
-def _is_conditional(bundle: Manifest) -> bool:
+def is_conditional(bundle: Manifest) -> bool:
+    """Whether `generate` takes a label."""
     generate = bundle.operations.get("generate")
     return generate is not None and any(t.name == "label" for t in generate.inputs)
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator
 
 from service.codecs import IMAGE_TYPES
 from service.latents import SEED_LIMIT
-from service.uploads import ImageArray, ImageFiles, Images, Latents
+from service.uploads import ImageArray, ImageFiles, Images, LatentArray, LatentRows, Latents
 
 JSON, MULTIPART, NPY, ZIP = (
     "application/json",
@@ -40,7 +40,7 @@ def _images(value: object) -> Images:
 
 
 def _latents(value: object) -> Latents:
-    if isinstance(value, Latents):
+    if isinstance(value, LatentArray):
         return value
     if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
         raise ValueError("must be a list of latents, each a list of numbers")
@@ -48,7 +48,7 @@ def _latents(value: object) -> Latents:
         for j, item in enumerate(row):
             if type(item) not in (int, float):
                 raise ValueError(f"must hold numbers, but [{i}][{j}] is {type(item).__name__}")
-    return Latents(rows=value)
+    return LatentRows(value)
 
 
 Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
@@ -83,7 +83,6 @@ LatentsField = Annotated[
             "minItems": 1,
             "items": {"type": "array", "items": {"type": "number"}},
             "description": "Latent vectors of the model's `latent.dim` numbers each",
-            "example": [[0.0, 0.5, -1.0, 2.0]],
         }
     ),
 ]
@@ -101,7 +100,8 @@ class Options(BaseModel):
     payload: ClassVar[str | None] = None
 
     model: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        description="Name of a model; `GET /models` lists them", examples=["mnist-vae"]
+        description="Name of a model; `GET /models` lists them",
+        examples=["mnist-gan", "mnist-vae", "mnist-ae"],
     )
     version: int | None = Field(
         default=None, ge=1, lt=2**31, description="Version of the model; by default its latest"

@@ -72,16 +72,16 @@ _ready = Gauge("latentry_ready", "1 if every worker is ready", multiprocess_mode
 _served: set[str] = set()
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_current: ContextVar["Call | None"] = ContextVar("latentry_call", default=None)
+_current: ContextVar["Record | None"] = ContextVar("latentry_record", default=None)
 
 
-class Call:
+class Record:
     """One request, from its first line to its answer: counts it, times it and logs it.
 
-        with telemetry.Call("sample", request_id) as call:
-            call.model, call.images, call.status = "mnist-vae", 64, 200
+        with telemetry.Record("sample", request_id) as record:
+            record.model, record.images, record.status = "mnist-vae", 64, 200
 
-    Fill in what is known when it is known. A call that raises is counted with the status that it had then:
+    Fill in what is known when it is known. A request that raises is counted with the status that it had then:
     500, unless set. Log lines written inside, in threads too, carry its request id, operation and model.
     """
 
@@ -91,7 +91,7 @@ class Call:
         self.model = ""
         self.images = 0
         self.status = 500
-        self._token: Token[Call | None] | None = None
+        self._token: Token[Record | None] | None = None
         self._start_s = 0.0
 
     def __enter__(self) -> Self:
@@ -173,7 +173,7 @@ def configure_logging(level: str) -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message; in a `Call` also whose request it was."""
+    """One JSON object a line: time (UTC), level, logger, message; in a `Record` also whose request it was."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -182,8 +182,12 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if (call := _current.get()) is not None:
-            line |= {"request_id": call.request_id, "model": call.model, "operation": call.operation}
+        if (request := _current.get()) is not None:
+            line |= {
+                "request_id": request.request_id,
+                "model": request.model,
+                "operation": request.operation,
+            }
         line |= {key: record.__dict__[key] for key in ("status", "ms") if key in record.__dict__}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import BadRequest
-from service.registry import Model
+from service.registry import Model, is_conditional
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -60,9 +60,8 @@ def from_labels(model: Model, labels: Sequence[int] | None, n: int) -> Labels:
     Raises:
         BadRequest: labels that the model does not take, or none where it needs them.
     """
-    conditional = any(t.name == "label" for t in model.manifest.operations["generate"].inputs)
     names = model.manifest.class_names or ()
-    if not conditional:
+    if not is_conditional(model.manifest):
         if labels is not None:
             raise BadRequest.at("label", f"must be left out: {model} is not conditional")
         return {}

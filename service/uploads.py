@@ -53,33 +53,39 @@ class ImageArray:
         return images
 
 
-@dataclass(frozen=True)
-class Latents:
-    """Latent vectors: rows of numbers (JSON) or an NPY body."""
+class Latents(Protocol):
+    def decode(self, dim: int, settings: Settings) -> NDArray[np.float32]:
+        """float32 (N, dim), finite, N >= 1; raises BadRequest, naming the row at fault."""
 
-    rows: Sequence[Sequence[float]] | None = None
-    npy: bytes | None = None
+
+@dataclass(frozen=True)
+class LatentRows:
+    """Lists of numbers, from JSON."""
+
+    rows: Sequence[Sequence[float]]
 
     def decode(self, dim: int, settings: Settings) -> NDArray[np.float32]:
-        """float32 (N, dim), finite, N >= 1.
+        limit_count("body.latents", len(self.rows), settings.max_latents)
+        return np.stack([latent(f"body.latents[{i}]", row, dim) for i, row in enumerate(self.rows)])
 
-        Raises:
-            BadRequest: naming the row at fault.
-        """
-        if self.npy is None:
-            rows = self.rows or ()
-            limit_count("body.latents", len(rows), settings.max_latents)
-            return np.stack([latent(f"body.latents[{i}]", row, dim) for i, row in enumerate(rows)])
+
+@dataclass(frozen=True)
+class LatentArray:
+    """An NPY body."""
+
+    npy: bytes
+
+    def decode(self, dim: int, settings: Settings) -> NDArray[np.float32]:
         try:
-            array = codecs.decode_npy(self.npy, ("float32",))
+            latents = codecs.decode_npy(self.npy, ("float32",))
         except BadRequest as error:
             raise BadRequest.at("body", error.detail) from error
-        if array.ndim != 2 or array.shape[1] != dim:
-            raise BadRequest.at("body", f"shape must be [N, {dim}], got {list(array.shape)}")
-        limit_count("body", len(array), settings.max_latents)
-        if not (finite := np.isfinite(array)).all():
-            raise BadRequest.at("body", f"latents must be finite, got {array[~finite][0]}")
-        return np.ascontiguousarray(array)
+        if latents.ndim != 2 or latents.shape[1] != dim:
+            raise BadRequest.at("body", f"shape must be [N, {dim}], got {list(latents.shape)}")
+        limit_count("body", len(latents), settings.max_latents)
+        if not (finite := np.isfinite(latents)).all():
+            raise BadRequest.at("body", f"latents must be finite, got {latents[~finite][0]}")
+        return np.ascontiguousarray(latents)
 
 
 def latent(location: str, values: Sequence[float], dim: int) -> NDArray[np.float32]:

@@ -37,7 +37,7 @@ def call(
     kind: str | None = "application/json",
     schema: type[Options] = SampleRequest,
 ) -> Call[Options]:
-    raw = RawRequest(query, kind, None, body, telemetry.Call("test", "id"))
+    raw = RawRequest(query, kind, None, body, telemetry.Record("test", "id"))
     return parse(raw, schema, IMAGE_TYPES)
 
 

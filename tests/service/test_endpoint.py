@@ -18,7 +18,7 @@ def answer(error: Exception, body: bytes = b'{"model": "m"}') -> Response:
     def sample(_service: object, _call: Call[SampleRequest]) -> Response:
         raise error
 
-    raw = RawRequest("label=1", "application/json", None, body, telemetry.Call("sample", "id"))
+    raw = RawRequest("label=1", "application/json", None, body, telemetry.Record("sample", "id"))
     response: Response = sample.func(None, raw)
     assert response.headers["content-type"] == "application/problem+json"
     return response

@@ -48,7 +48,6 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         (JSONResponse([{"error": "BentoML says"}], 418), 400, "I'm a Teapot"),
         (PlainTextResponse("Not Found", 404), 404, "no such path: /sample"),
         (PlainTextResponse("no", 405, {"Allow": "POST"}), 405, "POST is not allowed here; allowed: POST"),
-        (JSONResponse({}, 415), 415, "'text/plain' is never accepted"),
     ],
 )
 async def test_every_failure_is_a_problem(app: ASGIApp, status: int, says: str) -> None:
@@ -58,6 +57,24 @@ async def test_every_failure_is_a_problem(app: ASGIApp, status: int, says: str) 
     assert says in answer.json()["detail"]
     assert "secret" not in answer.text
     assert len(answer.headers["x-request-id"]) == 16
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/schema.json", "/sample/", "/models/", "/models/m/", "/nope"])
+async def test_a_path_that_is_not_ours_does_not_reach_bentoml(path: str) -> None:
+    async with client(JSONResponse("reached")) as http:
+        answer = await http.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+        for served in ("/", "/sample", "/livez", "/models/m", "/static_content/swagger-ui.css"):
+            assert (await http.get(served)).json() == "reached"
+
+
+async def test_a_pickle_does_not_reach_bentoml() -> None:
+    """It would log a stack trace."""
+    async with client(JSONResponse("reached")) as http:
+        for kind in ("application/vnd.bentoml+pickle", "application/vnd.bentoml+pickle; v=1"):
+            answer = await http.post("/sample", content=b"x", headers={"Content-Type": kind})
+            assert answer.status_code == 415
+            assert answer.json()["errors"][0]["location"] == "header.Content-Type"
 
 
 async def test_headers_of_an_error_are_kept() -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from service import latents, operations, tensors
+from service import latents, offers, operations, tensors
 from service.errors import BadRequest, NotFound
 from service.manifest import Operation
 from service.operations import DiscriminatorScore, ElboScore
@@ -85,7 +85,7 @@ FLAT_QUANTILES = [i / 200 for i in range(101)]
 def test_what_each_model_offers(registry: Registry) -> None:
     draws = ("sample", "decode", "interpolate")
     maps = ("reconstruct", "encode", "decode", "interpolate")
-    offered = {str(model): operations.offered(model) for model in registry.models()}
+    offered = {str(model): offers.offered(model) for model in registry.models()}
     assert offered == {
         "tiny-ae/1": maps,
         "tiny-cgan/1": draws,
@@ -130,7 +130,7 @@ def test_a_plain_autoencoder_cannot_be_sampled(registry: Registry, call: Callabl
 def test_a_sample_is_the_same_alone_and_at_any_place(registry: Registry) -> None:
     seeds = [int(s) for s in np.random.RandomState(3).randint(0, 2**53, 64)]
     for model in registry.models():
-        if "sample" in operations.offered(model):
+        if "sample" in offers.offered(model):
             conditional = model.name == "tiny-cgan"
             labels = [i % 3 for i in range(64)] if conditional else None
             together = operations.sample(model, seeds, labels=labels)
@@ -149,7 +149,7 @@ def test_scores_and_reconstructions_are_the_same_in_any_batch(registry: Registry
         image = model.manifest.image
         images = random.randint(0, 256, (64, image.height, image.width, image.channels)).astype(np.uint8)
         for call in (operations.score, operations.reconstruct):
-            if call.__name__ in operations.offered(model):
+            if call.__name__ in offers.offered(model):
                 whole, part = vars(call(model, images)), vars(call(model, images[64 - n :]))
                 for key, value in part.items():
                     if value is not None:
@@ -427,6 +427,6 @@ def test_a_discriminator_score_by_hand(
 
 def test_a_model_without_latents_offers_its_score_alone(make: Make) -> None:
     model = make({"discriminate": constant_logit(0)}, latent=None)
-    assert operations.offered(model) == ("score",)
+    assert offers.offered(model) == ("score",)
     with pytest.raises(NotFound, match=r"made/1 cannot decode; it offers score"):
         operations.decode(model, np.zeros((1, DIM), np.float32))

@@ -188,6 +188,7 @@ def test_a_bad_bundle_is_refused_and_the_others_are_served(
     assert list(registry.refused) == ["bad/1"]
     (said,) = registry.refused.values()
     assert re.search(reason, said)
+    assert str(tmp_path) not in said
     assert "bundle bad/1 refused" in caplog.text
 
 

@@ -1,3 +1,7 @@
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +32,7 @@ def test_the_defaults_serve_the_repositorys_models_with_several_workers(
     [
         ("WORKERS", "0"),
         ("THREADS", "0"),
+        ("CONCURRENCY", "0"),
         ("MAX_IMAGES", "0"),
         ("MAX_LATENTS", "-1"),
         ("MAX_BODY_BYTES", "64M"),
@@ -51,3 +56,20 @@ def test_settings_never_change(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_each_setting_is_described() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_the_service_runs_by_its_settings(tmp_path: Path) -> None:
+    script = "from service.app import Latentry; import json; print(json.dumps(Latentry.config))"
+    chosen = {"LATENTRY_WORKERS": "3", "LATENTRY_CONCURRENCY": "5", "LATENTRY_REQUEST_TIMEOUT_S": "7"}
+    home = {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, **home, **chosen},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    config = json.loads(result.stdout)
+    assert (config["workers"], config["threads"], config["traffic"]["timeout"]) == (3, 5, 12)

@@ -49,7 +49,7 @@ def test_a_call_is_counted_by_operation_model_and_status() -> None:
     names = ["latentry_request_seconds_count", "latentry_inference_seconds_count", "latentry_images_total"]
     before = [now("latentry_requests_total", **ok)] + [now(name, **by_model) for name in names]
     in_flight = now("latentry_in_flight")
-    with telemetry.Call("sample", "id") as call:
+    with telemetry.Record("sample", "id") as call:
         call.model, call.images = "tiny-vae", 64
         with call.inference():
             assert now("latentry_in_flight") == in_flight + 1
@@ -62,7 +62,7 @@ def test_a_call_is_counted_by_operation_model_and_status() -> None:
 def test_a_call_that_raises_is_a_500_and_not_in_flight() -> None:
     labels = {"operation": "score", "model": "", "status": "500"}
     before, in_flight = now("latentry_requests_total", **labels), now("latentry_in_flight")
-    with pytest.raises(ZeroDivisionError), telemetry.Call("score", "id"):
+    with pytest.raises(ZeroDivisionError), telemetry.Record("score", "id"):
         _ = 1 / 0
     assert now("latentry_requests_total", **labels) == before + 1
     assert now("latentry_in_flight") == in_flight
@@ -72,7 +72,7 @@ def test_callers_cannot_make_new_labels() -> None:
     labels = {"operation": "sample", "model": "unknown", "status": "404"}
     before = now("latentry_requests_total", **labels)
     for i in range(20):
-        with telemetry.Call("sample", "id") as call:
+        with telemetry.Record("sample", "id") as call:
             call.model, call.status = f"guess-{i}", 404
     assert now("latentry_requests_total", **labels) == before + 20
     assert b"guess" not in telemetry.render()[0]
@@ -88,7 +88,7 @@ def test_the_models_served_are_told(registry: Registry) -> None:
 WORKER = """
 import os
 from service import telemetry
-call = telemetry.Call("sample", "id")
+call = telemetry.Record("sample", "id")
 call.__enter__()
 call.status = 200
 if os.environ["END"] == "well":
@@ -142,7 +142,7 @@ telemetry.configure_logging("INFO")
 log = logging.getLogger("service.anything")
 log.debug("too quiet")
 log.warning("before")
-with telemetry.Call("sample", "req-1") as call:
+with telemetry.Record("sample", "req-1") as call:
     call.model, call.status = "tiny-vae", 503
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(log.info, "in a %s", "thread"))

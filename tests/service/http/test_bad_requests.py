@@ -354,7 +354,9 @@ def test_chunked_body_within_the_limit_is_served(http: httpx.Client) -> None:
     assert answer.content == http.post("/sample", json={"model": "tiny-vae", "seed": 1}).content
 
 
-@pytest.mark.parametrize("path", ["/nope", "/sample/x", "/models/a/b", "/static_content/nope"])
+@pytest.mark.parametrize(
+    "path", ["/nope", "/sample/x", "/sample/", "/models/a/b", "/models/tiny-vae/", "/static_content/nope"]
+)
 def test_unknown_path(http: httpx.Client, path: str) -> None:
     problem = assert_problem(http.get(path), 404)
     assert path in str(problem["detail"])

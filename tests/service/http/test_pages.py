@@ -89,8 +89,8 @@ def test_document_has_every_form_of_request_and_answer(document: dict[str, Any])
     assert queries == ["model", "version", "label", "n", "seed", "seeds", "truncation"]
     assert "images" not in [p.get("name") for p in post["/score"]["parameters"]]
     assert set(post["/score"]["responses"]) == {"200", "400", "404", "406", "413", "415", "500", "503", "504"}
-    problem = document["components"]["responses"]["BadRequest"]["content"]
-    assert problem == {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    problem = document["components"]["responses"]["BadRequest"]["content"]["application/problem+json"]
+    assert problem["schema"] == {"$ref": "#/components/schemas/Problem"}
     sample = document["components"]["schemas"]["SampleRequest"]
     assert sample["properties"]["n"]["anyOf"][0] == {
         "type": "integer",
@@ -112,9 +112,18 @@ def test_forms_in_the_document_are_those_that_are_answered(
         assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
 
 
-def test_page_of_bentoml_shows_the_document(http: httpx.Client) -> None:
-    assert "swagger-ui" in http.get("/").text
-    assert "./docs.json" in http.get("/static_content/swagger-initializer.js").text
+def test_page_is_made_of_what_this_server_has(http: httpx.Client) -> None:
+    page = http.get("/")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "<title>Latentry</title>" in page.text
+    assert "//" not in page.text  # as an address of another host has
+    assert "validatorUrl: null" in page.text  # by default one on the internet
+    assert page.headers["content-security-policy"].startswith("default-src 'self' ")
+    used = re.findall(r'"(\./[^"]+)"', page.text)
+    assert "./docs.json" in used
+    assert len(used) == 4
+    for path in used:
+        assert http.get(path[1:]).status_code == 200, path
 
 
 def test_a_service_without_models_lives_but_is_not_ready(tmp_path: Path) -> None:
@@ -124,15 +133,18 @@ def test_a_service_without_models_lives_but_is_not_ready(tmp_path: Path) -> None
     with serve(models, scratch, wait_for="/livez", workers=1) as url, httpx.Client(base_url=url) as http:
         http.get("/models")  # waits for the models
         detail = str(assert_problem(http.get("/readyz"), 503)["detail"])
-        assert "broken" in detail
-        assert "manifest.json" in detail
-        assert list(http.get("/models").json()["refused"]) == ["broken/1"]
+        assert detail.startswith("no usable model: broken/1/manifest.json: cannot be read")
+        refused = http.get("/models").json()["refused"]
+        assert refused["broken/1"] in detail
+        assert str(tmp_path) not in detail
         assert_problem(http.post("/sample", json={"model": "tiny-vae"}), 404)
         assert http.get("/livez").status_code == 200
         http.post(
             "/sample", content=b"{", headers={"X-Request-Id": "find-me", "Content-Type": "application/json"}
         )
-    lines = (scratch / "service.log").read_text().splitlines()
+    log = (scratch / "service.log").read_text()
+    assert str(models / "broken" / "1" / "manifest.json") in log  # the operator sees where it lies
+    lines = log.splitlines()
     logged = [json.loads(line) for line in lines if "find-me" in line]
     assert [(line["operation"], line["status"], line["level"]) for line in logged] == [
         ("sample", 400, "info")
