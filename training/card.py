@@ -2,59 +2,45 @@
 
 from collections.abc import Mapping
 
+from training.config import Config, load_recipe
+from training.errors import ConfigError
 from training.families.ae import AEConfig
 from training.families.classifier import ClassifierConfig
 from training.families.gan import GANConfig
 from training.families.vae import VAEConfig
 from training.report import Report
+from training.run_dir import Provenance
 from training.trained import Trained
 
 
-def card(
-    fields: Mapping[str, object],
-    trained: Trained,
-    report: Report,
-    environment: Mapping[str, object],
-    differences: Mapping[str, float],
-) -> str:
-    """Markdown.
-
-    Args:
-        fields: the manifest's fields.
-        environment: hardware and versions of the training run.
-        differences: largest absolute difference of onnxruntime from torch, by operation.
-    """
-    config = trained.config
-    minutes = trained.seconds / 60
-    rate = trained.images_seen / trained.seconds if trained.seconds else 0.0
+def card(trained: Trained, report: Report, provenance: Provenance, differences: Mapping[str, float]) -> str:
+    """Markdown. `differences`: the largest absolute one of onnxruntime from torch, by operation."""
+    config, data = trained.config, provenance.data
     sections = [
         f"# {config.name}",
         config.description,
         "![samples](samples.png)" if "generate" in differences else "",
         "## What it does",
-        _uses(trained),
+        _uses(config),
         "## Data",
-        f"{_dataset(fields)} Digest of the test split: `{report.dataset_sha256[:16]}`.",
+        f"{data.source}. Licence of the data: {data.licence}; attribute its authors when you pass the weights on. "
+        f"{data.images:,} training images, sha256 `{data.sha256[:16]}`; test split sha256 `{report.test_sha256[:16]}`.",
         "## Training",
-        _table(
-            ("", ""),
-            [
-                ("recipe", f"`training/recipes/{config.name}.toml` (whole config: `config.json`)"),
-                ("images seen", f"{trained.images_seen:,}"),
-                ("time", f"{minutes:.1f} minutes, {rate:,.0f} images/s"),
-                (
-                    "hardware",
-                    f"{environment['devices']} x {environment['device']}, {environment['threads']} thread(s)",
-                ),
-                ("precision", config.precision),
-                ("torch", str(environment["torch"])),
-                ("commit", f"`{fields['git_commit']}`"),
-            ],
-        ),
+        _table(("", ""), _training(trained, provenance)),
         "## Metrics",
         _table(
-            ("metric", "value", "unit", "n", "protocol"),
-            [(f"`{r.name}`", f"{r.value:.5g}", r.unit, f"{r.n:,}", r.protocol) for r in report.results],
+            ("metric", "value", "unit", "n", "seed", "protocol"),
+            [
+                (
+                    f"`{r.name}`",
+                    f"{r.value:.5g}",
+                    r.unit,
+                    f"{r.n:,}",
+                    "–" if r.seed is None else str(r.seed),
+                    r.protocol,
+                )
+                for r in report.results
+            ],
         ),
         (
             f"Sample metrics are in the features of `{report.classifier}` "
@@ -62,25 +48,46 @@ def card(
             if report.classifier
             else ""
         ),
-        "Largest absolute difference of onnxruntime from torch, batches of 1, 2, 7 and 64: "
+        "Largest absolute difference of onnxruntime from torch at batches of 1, 2, 7 and 64: "
         + ", ".join(f"`{name}` {value:.1e}" for name, value in differences.items())
-        + ". Each row's bits are the same in every batch.",
+        + ". At each of these sizes every row had the same bits, on the CPU that exported it.",
         "## Limitations",
-        _limitations(trained, report),
+        _limitations(config, report),
         "## Make it again",
-        f"```bash\nmake train RECIPE={config.name}\nmake evaluate MODEL={config.name}\n"
-        f"make export RUN=runs/{config.name}\n```",
+        _commands(trained),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _dataset(fields: Mapping[str, object]) -> str:
-    dataset = fields["dataset"]
-    return f"{getattr(dataset, 'source', '')}. Licence: {getattr(dataset, 'licence', '')}."
+def _training(trained: Trained, provenance: Provenance) -> list[tuple[str, ...]]:
+    config, state, sessions = trained.config, trained.state, provenance.sessions
+    parameters = [f"{k} {sum(p.numel() for p in n.parameters()):,}" for k, n in trained.networks.items()]
+    hardware = {f"{s.devices} x {s.device}, {s.threads} thread(s) each" for s in sessions}
+    stopped = (
+        "the whole budget" if state.images_seen >= config.images else f"of a budget of {config.images:,}"
+    )
+    half_life = config.ema_half_life_images
+    weights = f"average with a half-life of {half_life:,} images" if half_life else "the last step's"
+    return [
+        ("recipe", f"`training/recipes/{config.name}.toml`; the whole config is `config.json`"),
+        ("parameters", ", ".join(parameters)),
+        ("images seen", f"{state.images_seen:,}, {stopped}"),
+        ("batch, learning rate, seed", f"{config.batch_size}, {config.optimizer.lr:g}, {config.seed}"),
+        ("weights", weights),
+        (
+            "time",
+            f"{state.seconds / 60:.1f} minutes, {state.images_seen / max(state.seconds, 1e-9):,.0f} images/s, "
+            f"in {len(sessions)} session(s)",
+        ),
+        ("hardware", "; ".join(sorted(hardware))),
+        ("precision", config.precision),
+        ("torch", ", ".join(sorted({s.torch for s in sessions}))),
+        ("commit", ", ".join(dict.fromkeys(f"`{s.commit}`" for s in sessions))),
+    ]
 
 
-def _uses(trained: Trained) -> str:
-    match trained.config.model:
+def _uses(config: Config) -> str:
+    match config.model:
         case AEConfig(latent_dim=dim):
             return f"Encodes an image to {dim} numbers and decodes them. Codes have no prior, so it is not sampled."
         case VAEConfig(latent_dim=dim):
@@ -98,11 +105,11 @@ def _uses(trained: Trained) -> str:
             return f"Embeds an image in {dim} features, the space in which the sample metrics are measured."
 
 
-def _limitations(trained: Trained, report: Report) -> str:
+def _limitations(config: Config, report: Report) -> str:
     values = report.values()
-    match trained.config.model:
+    match config.model:
         case AEConfig():
-            return "- Decoding points drawn at random gives no digits: the distribution of codes is unknown."
+            return "- Points drawn at random decode to nothing like the data: the distribution of codes is unknown."
         case VAEConfig(likelihood=likelihood):
             lines = ["- Samples are means of p(x|z) and therefore smoother than the data."]
             if likelihood == "bernoulli":
@@ -113,13 +120,31 @@ def _limitations(trained: Trained, report: Report) -> str:
             return "\n".join(lines)
         case GANConfig():
             return (
-                f"- The Frechet distance is {values['fd10k'] / values['fd10k_floor']:.1f} times that of training "
-                "images; some samples are no digits.\n"
-                "- A discriminator near equilibrium tells little: its score is calibrated against this generator's own "
-                "samples and says nothing certain of other sources of images."
+                f"- Precision is {values['precision']:.2f}: the other samples lie outside what the data fills.\n"
+                "- A discriminator near equilibrium tells little. Its score is calibrated against this generator's "
+                "own samples and says nothing certain of other sources of images."
             )
         case ClassifierConfig():
-            return "- Trained on centred digits of this dataset alone."
+            return f"- Trained on images as they come in {config.dataset} alone: same size, same framing."
+
+
+def _commands(trained: Trained) -> str:
+    """What makes the run again, with the flags it was given beyond its recipe."""
+    config, name = trained.config, trained.config.name
+    try:
+        recipe = load_recipe(name)
+    except ConfigError:
+        return "Its recipe is not in this repository; `config.json` has every value."
+    flags = [
+        f"--{k} {getattr(config, k)}" for k in ("images", "seed") if getattr(config, k) != getattr(recipe, k)
+    ]
+    if trained.state.images_seen < config.images:
+        flags.append(f"--minutes {trained.state.seconds / 60:.0f}")
+    arguments = f' ARGS="{" ".join(flags)}"' if flags else ""
+    return (
+        f"```bash\nmake train RECIPE={name}{arguments}\nmake evaluate MODEL=runs/{name}\n"
+        f"make export RUN=runs/{name}\n```"
+    )
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

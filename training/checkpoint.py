@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file, replaced atomically, that a run continues from bit for bit.
+"""Checkpoints: one safetensors file, replaced atomically, that a run goes on from (on the CPU bit for bit).
 
 Tensors are named `network.<player>.*`, `average.<player>.*`, `optimizer.<player>.<parameter index>.<key>` and
 `rng.cpu` / `rng.cuda`; the counters stand in the file's metadata as JSON. Learning rates and data order are
@@ -29,6 +29,8 @@ class State:
     seconds: float
     """Training time so far, over all sessions of the run."""
     config_sha256: str
+    ranks: int = 1
+    """Processes that shared each batch."""
 
 
 def save(path: Path, state: State, players: Mapping[str, Player], averages: Mapping[str, nn.Module]) -> None:

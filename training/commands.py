@@ -8,6 +8,7 @@ from lightning.fabric import Fabric
 
 from training.config import load_recipe
 from training.datasets import load
+from training.errors import ConfigError, EvaluationError
 from training.evaluate import evaluate_folder
 from training.families import build
 from training.loop import train
@@ -46,15 +47,14 @@ def train_recipe(
         for name, network in family.networks.items():
             print(f"{name}: {sum(p.numel() for p in network.parameters()):,} parameters")
         return
+    torch.backends.cudnn.benchmark = True
+    fabric = Fabric(accelerator=_accelerator(device), devices=devices, precision=config.precision)
+    fabric.launch()
     if threads:
         torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")
-    fabric = Fabric(accelerator=device, devices=devices, precision=config.precision)
-    fabric.launch()
     if fabric.is_global_zero:
         run.resume(config) if resume else run.create(config)
-        run.write_environment(fabric.device, fabric.world_size)
+        run.begin_session(dataset, fabric.device, fabric.world_size)
     fabric.barrier()
     outcome = train(config, dataset, run, fabric, minutes=minutes, resume=resume)
     if fabric.is_global_zero:
@@ -65,18 +65,30 @@ def train_recipe(
 
 
 def evaluate_model(model: str, data: Path | None, device: str, classifier: Path | None) -> None:
-    """Print each metric beside the recorded one. A run's `metrics.json` is rewritten; a bundle never changes."""
+    """Print each metric beside the recorded one. A run's `metrics.json` is rewritten; a bundle never changes.
+
+    Raises:
+        EvaluationError: a bundle's numbers are not those of its record, to 1 %.
+    """
     folder = resolve(model)
-    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    report = evaluate_folder(folder, data, torch.device("cuda" if cuda else "cpu"), classifier)
+    report = evaluate_folder(folder, data, torch.device(_accelerator(device)), classifier)
     metrics = folder / "metrics.json"
-    recorded = Report.from_json(metrics.read_text()).values() if metrics.exists() else {}
+    before = Report.from_json(metrics.read_text()) if metrics.exists() else None
+    recorded = before.values() if before else {}
     print(f"{'metric':26} {'value':>12} {'recorded':>12}  protocol")
     for result in report.results:
         old = f"{recorded[result.name]:12.5g}" if result.name in recorded else f"{'-':>12}"
         print(f"{result.name:26} {result.value:12.5g} {old}  {result.protocol}")
     if not (folder / "manifest.json").exists():
         metrics.write_text(report.to_json())
+    elif before and (differences := report.differences(before)):
+        raise EvaluationError(f"{folder}: does not reproduce its record: {'; '.join(differences)}")
+
+
+def _accelerator(device: str) -> str:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch finds no CUDA device here; leave the option out, or give cpu")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def export_run(run_folder: Path, data: Path | None, models: Path, version: int | None) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from training.errors import ConfigError
 from training.families import CONFIGS, FamilyConfig
 
+AT_LEAST_ONE = ("latent_dim", "features", "discriminator_features", "kernels", "kernel_dim", "penalty_every")
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -55,9 +56,22 @@ class Config:
     checkpoint_every_images: int = 60_000
 
     def __post_init__(self) -> None:
-        for key in ("images", "batch_size", "accumulate", "log_every_images", "checkpoint_every_images"):
+        for key in (
+            "images",
+            "batch_size",
+            "accumulate",
+            *(k for k in vars(self) if k.endswith("_every_images")),
+        ):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key} = {getattr(self, key)}: must be at least 1")
+        for key in ("lr", "warmup_images", "weight_decay"):
+            if getattr(self.optimizer, key) < 0:
+                raise ConfigError(f"optimizer.{key} = {getattr(self.optimizer, key)}: must not be negative")
+        for key, value in vars(self.model).items():
+            if isinstance(value, int | float) and value < 0:
+                raise ConfigError(f"model.{key} = {value}: must not be negative")
+            if isinstance(value, int) and key in AT_LEAST_ONE and value < 1:
+                raise ConfigError(f"model.{key} = {value}: must be at least 1")
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"batch_size = {self.batch_size}: must be a multiple of accumulate = {self.accumulate}"

@@ -19,7 +19,7 @@ from training.data.layouts import read_split
 from training.data.samples import Samples, Split
 from training.errors import DataError
 
-__all__ = ["KNOWN", "DataError", "Dataset", "Known", "Split", "load"]
+__all__ = ["KNOWN", "DataError", "Dataset", "Known", "Split", "load", "spread"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,3 +237,8 @@ def _class_names(path: Path, samples: Samples, known: Known | None) -> tuple[str
             f"found {samples.labels.max()}; correct the labels or the names"
         )
     return names
+
+
+def spread(images: npt.NDArray[np.uint8], n: int) -> npt.NDArray[np.uint8]:
+    """`n` of the images (or all, where there are fewer), evenly spaced: a set may be sorted by class."""
+    return images[np.linspace(0, len(images) - 1, min(n, len(images))).astype(np.int64)]

@@ -6,6 +6,7 @@ UserError
   RunDirError      a run folder is in the way, or is not one
   CheckpointError  weights cannot be read or do not fit
   TrainingError    a run cannot go on
+  EvaluationError  a published model does not reproduce its record
   ExportError      a model cannot become a bundle
 """
 
@@ -32,6 +33,10 @@ class CheckpointError(UserError):
 
 class TrainingError(UserError):
     """The message says what happened and what to do."""
+
+
+class EvaluationError(UserError):
+    """The message names the metrics and both values."""
 
 
 class ExportError(UserError):

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import expit
 from torch import Tensor, nn
 
-from training.datasets import Dataset, load
+from training.datasets import Dataset, load, spread
 from training.errors import CheckpointError
 from training.families.classifier import ClassifierConfig
 from training.families.gan import GANConfig
@@ -28,6 +29,7 @@ from training.metrics.elbo import (
     gaussian_kl_nats,
     gaussian_log_likelihood_nats,
     mse,
+    psnr_db,
 )
 from training.metrics.frechet import frechet_distance
 from training.metrics.precision_recall import precision_recall
@@ -49,19 +51,19 @@ def evaluate(
         classifier: folder of the classifier for the sample metrics (default: the published one of the dataset).
     """
     images = torch.from_numpy(test.images)
-    operations = trained.operations(torch.from_numpy(train.images).to(device))
+    operations = trained.operations(train, device)
     results: list[Result] = []
     features: FeatureSpace | None = None
     model = trained.config.model
     if isinstance(model, ClassifierConfig):
         results += _accuracy(trained, test, device)
     else:
-        features = FeatureSpace.load(classifier or published_classifier(test.name), test, device)
         if "encode" in operations:
             results += _reconstruction(operations, images, device)
         if isinstance(model, VAEConfig):
             results += _elbo(trained, operations, images, device)
         if isinstance(model, VAEConfig | GANConfig):
+            features = FeatureSpace.load(classifier or published_classifier(test.name), test, device)
             samples = sample(operations["generate"], model.latent_dim, SAMPLES, SEED, device)
             results += _samples(features, samples, train, test)
         if "discriminate" in operations:
@@ -69,7 +71,9 @@ def evaluate(
     return Report(
         model=trained.config.name,
         dataset=test.name,
-        dataset_sha256=test.digest,
+        train_sha256=train.digest,
+        test_sha256=test.digest,
+        images_seen=trained.state.images_seen,
         classifier=features.name if features else None,
         classifier_sha256=features.sha256 if features else None,
         results=tuple(results),
@@ -102,18 +106,14 @@ def _reconstruction(
     operations: Mapping[str, nn.Module], images: Tensor, device: torch.device
 ) -> list[Result]:
     started = time.monotonic()
-    errors = torch.cat(
-        [
-            mse(batch, operations["generate"](operations["encode"](batch)[0])).cpu()
-            for batch in batches(images, device)
-        ]
-    )
+    pairs = [(x, operations["generate"](operations["encode"](x)[0])) for x in batches(images, device)]
+    errors = torch.cat([mse(x, y).cpu() for x, y in pairs])
+    psnr = torch.cat([psnr_db(x, y).cpu() for x, y in pairs])
     protocol = "generate(mean of encode(x)) against x, test images"
     n, seconds = len(errors), _since(started)
-    psnr = float((-10 * errors.log10()).mean())
     return [
         Result("mse", float(errors.mean()), "squared, pixels in [0, 1]", protocol, n, None, seconds),
-        Result("psnr_db", psnr, "dB", f"{protocol}; mean over images", n, None, seconds),
+        Result("psnr_db", float(psnr.mean()), "dB", f"{protocol}; mean over images", n, None, seconds),
     ]
 
 
@@ -184,7 +184,7 @@ def _samples(space: FeatureSpace, samples: Tensor, train: Dataset, test: Dataset
     started = time.monotonic()
     real, _ = space(torch.from_numpy(test.images))
     fake, labels = space(samples)
-    floor, _ = space(torch.from_numpy(train.images[: len(real)]))
+    trained_on, _ = space(torch.from_numpy(spread(train.images, len(real))))
     balance = class_balance(labels, len(test.class_names or ()))
     precision, recall = precision_recall(real, fake)
     density, coverage = density_coverage(real, fake)
@@ -198,10 +198,10 @@ def _samples(space: FeatureSpace, samples: Tensor, train: Dataset, test: Dataset
     return [
         result("fd10k", frechet_distance(real, fake), "squared feature units", against),
         result(
-            "fd10k_floor",
-            frechet_distance(real, floor),
+            "fd10k_train",
+            frechet_distance(real, trained_on),
             "squared feature units",
-            f"the first {len(floor):,} training images in place of samples",
+            f"{len(trained_on):,} training images (which {space.name} has seen) in place of samples",
             None,
         ),
         result("precision", precision, "fraction", f"{against}, k = 3"),
@@ -236,7 +236,7 @@ def _discrimination(
     seconds, n = _since(started), len(held_out)
 
     def ece(logits: npt.NDArray[np.float64]) -> float:
-        return expected_calibration_error(1 / (1 + np.exp(-logits)), is_real)
+        return expected_calibration_error(expit(logits), is_real)
 
     measured = "odd-numbered test images and samples, served graph"
     fitted = "Platt scaling on the even-numbered test images and samples, served graph"

@@ -1,9 +1,7 @@
 """A trained model as a bundle that the service reads."""
 
 import io
-import json
 import platform
-import subprocess
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,11 +20,11 @@ from service.manifest import versions as bundle_versions
 from training.card import card
 from training.config import Config
 from training.datasets import Dataset as TrainingData
-from training.datasets import load
+from training.datasets import load, spread
 from training.errors import ExportError
 from training.evaluate import elbo_terms, stddev
+from training.families import latent_dim
 from training.families.ae import AEConfig
-from training.families.classifier import ClassifierConfig
 from training.families.gan import GANConfig
 from training.families.vae import VAEConfig
 from training.feature_space import batches
@@ -34,7 +32,7 @@ from training.metrics.elbo import mse
 from training.onnx_graph import OPSET, Graph, export_graph, open_session
 from training.pictures import sheet_png
 from training.report import Report
-from training.run_dir import RunDir
+from training.run_dir import Provenance, RunDir
 from training.trained import MODELS, Trained, load_trained, published_tensors
 
 GOLDEN_IMAGES = 8
@@ -51,13 +49,17 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
     if not run.metrics.exists():
         raise ExportError(f"{run.metrics} is missing: run `python -m training evaluate {run.path}` first")
     report = Report.from_json(run.metrics.read_text())
-    name = json.loads(run.config.read_text())["dataset"]
-    train, test = load(name, "train", data), load(name, "test", data)
+    provenance = Provenance.read(run.provenance)
+    train, test = load(provenance.data.name, "train", data), load(provenance.data.name, "test", data)
+    if train.digest != provenance.data.sha256:
+        raise ExportError(f"{run.path} was trained on other data: give the --data that it was trained on")
     trained = load_trained(run.path, test)
-    operations = trained.operations(torch.from_numpy(train.images))
+    if report.images_seen != trained.state.images_seen:
+        raise ExportError(f"{run.metrics} is of other weights: evaluate {run.path} again")
+    operations = trained.operations(train, CPU)
     inputs = _golden_inputs(trained.config, test)
     graphs = {name: _export_operation(name, module, inputs[name]) for name, module in operations.items()}
-    fields = _manifest_fields(trained, report, graphs, train, operations)
+    fields = _manifest_fields(trained, report, provenance, graphs, train, operations)
     folder = models / trained.config.name
     fields["version"] = version or (max(bundle_versions(folder), default=0) + 1 if folder.exists() else 1)
     files = {f"{name}.onnx": graph.onnx for name, graph in graphs.items()}
@@ -68,13 +70,7 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
         "config.json": run.config.read_bytes(),
         "metrics.json": run.metrics.read_bytes(),
         "golden.npz": _golden(graphs, inputs),
-        "card.md": card(
-            fields,
-            trained,
-            report,
-            json.loads(run.environment.read_text()),
-            {k: g.difference for k, g in graphs.items()},
-        ).encode(),
+        "card.md": card(trained, report, provenance, {k: g.difference for k, g in graphs.items()}).encode(),
     }
     if samples is not None:
         files["samples.png"] = sheet_png(samples)
@@ -86,19 +82,10 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
 
 def _golden_inputs(config: Config, test: TrainingData) -> dict[str, Tensor]:
     """64 fixed inputs for each operation there is."""
-    images = torch.from_numpy(test.images[:64]).float() / 255
-    dim = latent_dim(config)
-    z = torch.randn(64, dim or 1, generator=torch.Generator().manual_seed(0))
+    images = torch.from_numpy(spread(test.images, 64)).float() / 255
+    dim = latent_dim(config.model)
+    z = torch.randn(64, dim, generator=torch.Generator().manual_seed(0))
     return {"generate": z, "encode": images, "discriminate": images}
-
-
-def latent_dim(config: Config) -> int | None:
-    """Length of the latent (or, for a classifier, of the embedding)."""
-    match config.model:
-        case ClassifierConfig(features=features):
-            return features
-        case AEConfig() | VAEConfig() | GANConfig():
-            return config.model.latent_dim
 
 
 def _export_operation(name: str, module: nn.Module, example: Tensor) -> Graph:
@@ -119,13 +106,14 @@ def _export_operation(name: str, module: nn.Module, example: Tensor) -> Graph:
 def _manifest_fields(
     trained: Trained,
     report: Report,
+    provenance: Provenance,
     graphs: Mapping[str, Graph],
     train: TrainingData,
     operations: Mapping[str, nn.Module],
 ) -> dict[str, object]:
     config = trained.config
     _, channels, height, width = train.images.shape
-    dim = latent_dim(config)
+    dim = latent_dim(config.model)
     has_prior = isinstance(config.model, VAEConfig | GANConfig)
     return {
         "name": config.name,
@@ -133,11 +121,13 @@ def _manifest_fields(
         "description": config.description,
         "operations": {name: _operation(name, graph) for name, graph in graphs.items()},
         "image": Image(height=height, width=width, channels=channels),
-        "latent": Latent(dim=dim, prior="standard_normal" if has_prior else None) if dim else None,
+        "latent": Latent(dim=dim, prior="standard_normal" if has_prior else None),
         "likelihood": _likelihood(trained),
         "anomaly": _anomaly(trained, operations, train),
         "score": _score(config, report),
-        "dataset": Dataset(name=train.name, licence=train.licence, source=train.source),
+        "dataset": Dataset(
+            name=provenance.data.name, licence=provenance.data.licence, source=provenance.data.source
+        ),
         "opset": OPSET,
         "exporter": {
             "torch": torch.__version__,
@@ -147,7 +137,7 @@ def _manifest_fields(
             "python": platform.python_version(),
         },
         "training_config_sha256": config.sha256(),
-        "git_commit": _git_commit(),
+        "git_commit": provenance.sessions[-1].commit,
         "metrics": report.values(),
     }
 
@@ -172,7 +162,7 @@ def _likelihood(trained: Trained) -> Likelihood | None:
 @torch.no_grad()
 def _anomaly(trained: Trained, operations: Mapping[str, nn.Module], train: TrainingData) -> Anomaly | None:
     """Percentiles of the per-image statistic over training images."""
-    images = torch.from_numpy(train.images[:ANOMALY_IMAGES])
+    images = torch.from_numpy(spread(train.images, ANOMALY_IMAGES))
     match trained.config.model:
         case VAEConfig():
             log_likelihood, kl, _ = elbo_terms(trained, operations, images, CPU)
@@ -184,9 +174,7 @@ def _anomaly(trained: Trained, operations: Mapping[str, nn.Module], train: Train
         case _:
             return None
     quantiles = np.percentile(values.numpy(), np.arange(101))
-    return Anomaly(
-        statistic=statistic, split=f"first {len(images):,} training images", quantiles=tuple(quantiles)
-    )
+    return Anomaly(statistic=statistic, split=f"{len(images):,} training images", quantiles=tuple(quantiles))
 
 
 def _score(config: Config, report: Report) -> Score | None:
@@ -230,18 +218,3 @@ def _samples(
         return torch.stack([images, reconstructions], dim=1).flatten(0, 1)
     out: Tensor = operations["generate"](inputs["generate"])
     return out
-
-
-def _git_commit() -> str:
-    """The commit of the training code, "-dirty" where the tree differs from it, or "unknown"."""
-    try:
-        out = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return out.stdout.strip()

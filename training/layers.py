@@ -66,15 +66,15 @@ class MinibatchStddev(nn.Module):
         return _mean_stddev(f.var(0, correction=0)[None]).expand(len(f), 1)
 
     def reference(self, f: Tensor) -> Tensor:
-        """Sums of a fixed batch (R, A) that `against` needs: (3, A), R being the third row."""
-        return torch.stack([f.sum(0), f.square().sum(0), torch.full_like(f[0], len(f))])
+        """What of a fixed batch (R, A) `against` needs, (3, A): its mean, its sum of squared deviations, and R."""
+        mean = f.mean(0)
+        return torch.stack([mean, (f - mean).square().sum(0), torch.full_like(mean, len(f))])
 
     def against(self, f: Tensor, reference: Tensor) -> Tensor:
         """`forward` for the batch {image, reference batch}, for each image apart: (N, A) -> (N, 1)."""
-        total, squares, count = reference
-        n = count + 1
-        variance = (squares + f.square()) / n - ((total + f) / n).square()
-        return _mean_stddev(variance.clamp(min=0))
+        mean, squares, count = reference
+        # One more value in a running variance (Welford 1962).
+        return _mean_stddev((squares + (f - mean).square() * count / (count + 1)) / (count + 1))
 
 
 def _mean_stddev(variance: Tensor) -> Tensor:

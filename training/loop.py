@@ -1,25 +1,24 @@
 """The training loop. It knows a family only by `step(batches) -> scalars`, and moves weights, clocks and files."""
 
 import copy
-import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 import torch
 from lightning.fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from training.checkpoint import State, restore, save
 from training.config import Config
-from training.datasets import Dataset
+from training.datasets import Dataset, spread
 from training.ema import ramped_half_life, update_average
 from training.errors import TrainingError
-from training.families import Family, build
+from training.families import Family, build, latent_dim
 from training.player import Player, Progress
 from training.recorder import Recorder
 from training.run_dir import RunDir
@@ -35,7 +34,7 @@ class Outcome:
     seconds: float
     """Training time, over all sessions of the run."""
     stopped_by: str
-    """"images" (the budget is used up), "minutes", or the name of a signal."""
+    """"images" (the budget is used up), "minutes", the name of a signal, or "another process"."""
 
 
 def train(
@@ -47,8 +46,7 @@ def train(
         TrainingError: the loss stayed non-finite, or the data makes no batch. The last good checkpoint is kept.
         CheckpointError: `resume` from a file that does not fit.
     """
-    if len(data.images) < config.batch_size:
-        raise TrainingError(f"{len(data.images):,} training images make no batch of {config.batch_size:,}")
+    _check_batches(config, data, fabric)
     images = torch.from_numpy(data.images).to(fabric.device)
     labels = None if data.labels is None else torch.from_numpy(data.labels).to(fabric.device)
     shape = (images.shape[1], images.shape[2], images.shape[3])
@@ -58,26 +56,24 @@ def train(
     players = _players(family, config, fabric)
     # Ranks share weights and data order, but must not share their noise.
     torch.manual_seed(config.seed + 1_000_003 * fabric.global_rank)
-    fixed_images = images[:64].float() / 255
-    fixed_z = torch.randn(
-        64, getattr(config.model, "latent_dim", 1), generator=torch.Generator().manual_seed(0)
-    )
-    fixed_z = fixed_z.to(fabric.device)
+    preview = _preview(family, config, data, fabric.device)
 
-    state = State(0, 0, 0.0, config.sha256())
+    state = State(0, 0, 0.0, config.sha256(), fabric.world_size)
     if resume and run.checkpoint.exists():
         state = restore(run.checkpoint, players, averages, config.sha256())
-        run.trim_log(state.images_seen)
-        if fabric.world_size > 1:
+        if fabric.global_rank:
             # The stored random state is that of the first rank.
             torch.manual_seed(config.seed + 1_000_003 * fabric.global_rank + state.step)
-    step, seen, bad_steps, stopped_by = state.step, state.images_seen, 0, "images"
+    if fabric.is_global_zero:
+        run.trim_log(state.images_seen)
+    step, seen, stopped_by = state.step, state.images_seen, "images"
     started = time.monotonic() - state.seconds
+    bad_steps = torch.zeros((), dtype=torch.int64, device=fabric.device)
 
     def checkpoint() -> None:
         # Never over a good one with weights that are lost.
-        if fabric.is_global_zero and bad_steps == 0:
-            now = State(step, seen, time.monotonic() - started, config.sha256())
+        if fabric.is_global_zero and not bad_steps and _finite(players):
+            now = State(step, seen, time.monotonic() - started, config.sha256(), fabric.world_size)
             save(run.checkpoint, now, players, averages)
         fabric.barrier()
 
@@ -85,30 +81,55 @@ def train(
         while seen < config.images:
             _set_learning_rate(players, learning_rate(config.optimizer, seen, config.images))
             batches = micro_batches(images, labels, config, step, fabric.global_rank, fabric.world_size)
-            scalars = family.step(players, batches, Progress(step, seen, config.images))
-            for name, average in averages.items():
-                half_life = ramped_half_life(config.ema_half_life_images, seen)
-                update_average(average, players[name].plain, config.batch_size, half_life)
+            scalars = family.step(players, batches, Progress(step, seen))
+            _update_averages(averages, players, config, seen)
             before, step, seen = seen, step + 1, seen + config.batch_size
             recorder.step()
+            finite = torch.stack([value.isfinite() for value in scalars.values()]).all()
+            bad_steps = torch.where(finite, 0, bad_steps + 1)
 
             log_due = _crossed(before, seen, config.log_every_images)
-            # Reading a scalar waits for the GPU, so there it is done only when the step is logged.
+            # Reading a value waits for the GPU, so there it is done only when the step is logged.
             if log_due or fabric.device.type == "cpu":
-                values = {key: value.item() for key, value in scalars.items()}
-                bad_steps = _count_non_finite(values, bad_steps, seen, run)
-                if log_due:
-                    recorder.scalars(values, seen, time.monotonic() - started)
+                _check_finite(int(bad_steps), scalars, seen, run)
+            if log_due:
+                recorder.scalars({k: v.item() for k, v in scalars.items()}, seen, time.monotonic() - started)
             if _crossed(before, seen, config.grid_every_images) or seen >= config.images:
-                with torch.no_grad():
-                    recorder.grid(family.preview(averages, fixed_images, fixed_z), seen)
+                recorder.grid(preview(averages), seen)
             if _crossed(before, seen, config.checkpoint_every_images):
                 checkpoint()
-            if received or (minutes is not None and time.monotonic() - started >= 60 * minutes):
-                stopped_by = received[0] if received else "minutes"
+            out_of_time = minutes is not None and time.monotonic() - started >= 60 * minutes
+            if _agreed(fabric, bool(received) or out_of_time, step):
+                stopped_by = received[0] if received else "minutes" if out_of_time else "another process"
                 break
         checkpoint()
+    if bad_steps or not _finite(players):
+        raise TrainingError(f"the run ended with non-finite losses or weights; {_remedy(run)}")
     return Outcome(seen, time.monotonic() - started, stopped_by)
+
+
+def _check_batches(config: Config, data: Dataset, fabric: Fabric) -> None:
+    if config.batch_size % (config.accumulate * fabric.world_size):
+        raise TrainingError(
+            f"batch_size = {config.batch_size}: must be a multiple of accumulate = {config.accumulate} "
+            f"times {fabric.world_size} devices"
+        )
+    if len(data.images) < config.batch_size:
+        raise TrainingError(f"{len(data.images):,} training images make no batch of {config.batch_size:,}")
+
+
+def _preview(
+    family: Family, config: Config, data: Dataset, device: torch.device
+) -> Callable[[Mapping[str, nn.Module]], Tensor]:
+    """The family's pictures for fixed images and latents. Draws nothing from the run's random state."""
+    images = torch.from_numpy(spread(data.images, 64)).to(device).float() / 255
+    z = torch.randn(64, latent_dim(config.model), generator=torch.Generator().manual_seed(0)).to(device)
+
+    @torch.no_grad()
+    def preview(networks: Mapping[str, nn.Module]) -> Tensor:
+        return family.preview(networks, images, z)
+
+    return preview
 
 
 def _averages(family: Family, device: torch.device) -> dict[str, nn.Module]:
@@ -132,22 +153,46 @@ def _players(family: Family, config: Config, fabric: Fabric) -> dict[str, Player
     }
 
 
+def _update_averages(
+    averages: Mapping[str, nn.Module], players: Mapping[str, Player], config: Config, seen: int
+) -> None:
+    half_life = ramped_half_life(config.ema_half_life_images, seen)
+    for name, average in averages.items():
+        update_average(average, players[name].plain, config.batch_size, half_life)
+
+
 def _set_learning_rate(players: Mapping[str, Player], lr: float) -> None:
     for player in players.values():
         for group in player.optimizer.param_groups:
             group["lr"] = lr
 
 
-def _count_non_finite(values: Mapping[str, float], bad_steps: int, seen: int, run: RunDir) -> int:
-    bad = [key for key, value in values.items() if not math.isfinite(value)]
-    if not bad:
-        return 0
-    if bad_steps + 1 >= NON_FINITE_STEPS:
+def _finite(players: Mapping[str, Player]) -> bool:
+    return all(bool(p.isfinite().all()) for player in players.values() for p in player.plain.parameters())
+
+
+def _check_finite(bad_steps: int, scalars: Mapping[str, Tensor], seen: int, run: RunDir) -> None:
+    if bad_steps >= NON_FINITE_STEPS:
+        name, value = next((k, v.item()) for k, v in scalars.items() if not v.isfinite())
         raise TrainingError(
-            f"{bad[0]} is {values[bad[0]]} for {NON_FINITE_STEPS} steps in a row, at {seen:,} images. "
-            f"The last good checkpoint is {run.checkpoint}; lower optimizer.lr or add a penalty, and start again."
+            f"{name} is {value}, and {bad_steps} steps in a row were so, at {seen:,} images; {_remedy(run)}"
         )
-    return bad_steps + 1
+
+
+def _remedy(run: RunDir) -> str:
+    return (
+        f"the last good checkpoint is {run.checkpoint}; lower optimizer.lr or add a penalty, and start again"
+    )
+
+
+def _agreed(fabric: Fabric, stop: bool, step: int) -> bool:
+    """Whether any process wants to stop: they leave the loop after the same step, or they would wait for ever."""
+    if fabric.world_size == 1:
+        return stop
+    if step % 10:
+        return False
+    wish = fabric.all_reduce(torch.tensor(float(stop), device=fabric.device), reduce_op="sum")
+    return bool(wish > 0)
 
 
 def _crossed(before: int, after: int, every: int) -> bool:

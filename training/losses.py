@@ -68,13 +68,14 @@ GAN_LOSSES: dict[str, tuple[Loss, Loss]] = {
 }
 
 
-def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
+def zero_centred_penalty(critic: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """||grad_x D(x)||^2, mean over the batch: R1 on real images, R2 on generated ones.
 
-    `logits` (N,) must have been computed from `images`, which need `requires_grad`. The paper's penalty is
-    gamma / 2 times this (Mescheder et al. 2018, eq. 9 and 10).
+    The paper's penalty is gamma / 2 times this (Mescheder et al. 2018, eq. 9 and 10). Where `critic` couples the
+    images of a batch, the gradient is that of the sum of the batch's logits.
     """
-    return _gradient(logits, images).square().flatten(1).sum(1).mean()
+    points = images.detach().requires_grad_()
+    return _gradient(critic(points), points).square().flatten(1).sum(1).mean()
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:

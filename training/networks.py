@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from training.errors import ConfigError
 from training.layers import MinibatchDiscrimination, MinibatchStddev
 
 ImageShape = tuple[int, int, int]  # C, H, W
@@ -38,7 +39,7 @@ class Decoder(nn.Module):
         super().__init__()
         colours, height, width = shape
         if height % 4 or width % 4:
-            raise ValueError(f"images of {height} x {width}: height and width must be multiples of 4")
+            raise ConfigError(f"images of {height} x {width}: height and width must be multiples of 4")
         c0, c1 = channels
         self.start = (c0, height // 4, width // 4)
         self.project = nn.Linear(latent_dim, c0 * self.start[1] * self.start[2], bias=False)

@@ -56,6 +56,10 @@ def lean(module: nn.Module) -> nn.Module:
     module = copy.deepcopy(module).cpu().eval()
     for part in module.modules():
         if parametrize.is_parametrized(part):
+            # Removing edits the class, which the copy shares with the original: give it one of its own.
+            shared = type(part)
+            own = {k: v for k, v in vars(shared).items() if k not in ("__dict__", "__weakref__")}
+            part.__class__ = type(shared.__name__, shared.__bases__, own)
             parametrize.remove_parametrizations(part, "weight")
     _fold_batch_norms(module)
     _replace_linears(module)

@@ -26,7 +26,6 @@ class Progress:
 
     step: int
     images_seen: int
-    images: int
 
 
 class Player:

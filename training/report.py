@@ -21,7 +21,10 @@ class Report:
 
     model: str
     dataset: str
-    dataset_sha256: str
+    train_sha256: str
+    test_sha256: str
+    images_seen: int
+    """By the weights that were measured."""
     classifier: str | None
     classifier_sha256: str | None
     results: tuple[Result, ...]
@@ -36,3 +39,17 @@ class Report:
     def from_json(cls, text: str) -> "Report":
         raw = json.loads(text)
         return cls(**{**raw, "results": tuple(Result(**result) for result in raw["results"])})
+
+    def differences(self, other: "Report", tolerance: float = 0.01) -> list[str]:
+        """Where `other` is not this report: other data, another classifier, values further off than `tolerance`."""
+        found = [
+            f"{key}: {getattr(self, key)} here, {getattr(other, key)} there"
+            for key in ("train_sha256", "test_sha256", "classifier_sha256", "images_seen")
+            if getattr(self, key) != getattr(other, key)
+        ]
+        theirs = other.values()
+        for name, value in self.values().items():
+            # A value near 0 (a fraction, an error) is held to a hundredth of 1.
+            if name not in theirs or abs(value - theirs[name]) > tolerance * max(abs(theirs[name]), 0.1):
+                found.append(f"{name}: {value:.5g} here, {theirs.get(name, float('nan')):.5g} there")
+        return found

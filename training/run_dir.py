@@ -2,14 +2,15 @@
 
 import json
 import platform
-import sys
+import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from training.config import Config, load_json
+from training.datasets import Dataset
 from training.errors import RunDirError
 
 
@@ -31,9 +32,9 @@ class RunDir:
         return self.path / "log.jsonl"
 
     @property
-    def environment(self) -> Path:
-        """Hardware and library versions of the last session, for the model card."""
-        return self.path / "environment.json"
+    def provenance(self) -> Path:
+        """Data, and hardware and code of each session."""
+        return self.path / "provenance.json"
 
     @property
     def metrics(self) -> Path:
@@ -86,15 +87,78 @@ class RunDir:
         with self.log.open("a") as stream:
             stream.write(json.dumps(row) + "\n")
 
-    def write_environment(self, device: torch.device, devices: int) -> None:
-        facts = {
-            "device": _device_name(device),
-            "devices": devices,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "python": sys.version.split()[0],
-        }
-        self.environment.write_text(json.dumps(facts, indent=2) + "\n")
+    def begin_session(self, data: Dataset, device: torch.device, devices: int) -> None:
+        """Note what this session trains on, for the model card.
+
+        Raises:
+            RunDirError: the run was begun on other data.
+        """
+        before = Provenance.read(self.provenance) if self.provenance.exists() else None
+        source = DataSource(data.name, data.licence, data.source, data.digest, len(data.images))
+        if before and before.data != source:
+            raise RunDirError(
+                f"{self.path} was begun on other data (sha256 {before.data.sha256[:12]}, now {source.sha256[:12]}): "
+                "give the same --data"
+            )
+        session = Session(
+            device=_device_name(device),
+            devices=devices,
+            threads=torch.get_num_threads(),
+            torch=torch.__version__,
+            python=platform.python_version(),
+            commit=git_commit(),
+        )
+        sessions = (*(before.sessions if before else ()), session)
+        self.provenance.write_text(json.dumps(asdict(Provenance(source, sessions)), indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class DataSource:
+    name: str
+    licence: str
+    source: str
+    sha256: str
+    images: int
+
+
+@dataclass(frozen=True)
+class Session:
+    """One start of a run: the hardware and the code."""
+
+    device: str
+    devices: int
+    threads: int
+    torch: str
+    python: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a run was made from."""
+
+    data: DataSource
+    sessions: tuple[Session, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Provenance":
+        raw = json.loads(path.read_text())
+        return cls(DataSource(**raw["data"]), tuple(Session(**session) for session in raw["sessions"]))
+
+
+def git_commit() -> str:
+    """The commit of this code, "-dirty" where the tree differs from it, or "unknown"."""
+    try:
+        out = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return out.stdout.strip()
 
 
 def _device_name(device: torch.device) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.checkpoint import load_network, read_tensors
+from training.checkpoint import State, load_network, read_tensors
 from training.config import Config, load_json
-from training.datasets import Dataset
+from training.datasets import Dataset, spread
 from training.errors import CheckpointError
 from training.families import Family, build
 
@@ -24,13 +24,13 @@ class Trained:
     family: Family
     networks: Mapping[str, nn.Module]
     """By player name, in evaluation mode; weight averages where the family has them."""
-    images_seen: int
-    seconds: float
+    state: State
 
-    def operations(self, train_images: Tensor) -> dict[str, nn.Module]:
-        """The modules that are evaluated and exported. `train_images` uint8 (N, C, H, W): the training set."""
-        # One less than a training batch: with the image to score they make a batch of the size trained with.
-        reference = train_images[: self.config.batch_size // self.config.accumulate - 1].float() / 255
+    def operations(self, train: Dataset, device: torch.device) -> dict[str, nn.Module]:
+        """The modules that are evaluated and exported. `train` is the training split."""
+        # One less than a batch of one process: with the image to score they make a batch of the size trained with.
+        n = self.config.batch_size // self.config.accumulate // self.state.ranks - 1
+        reference = torch.from_numpy(spread(train.images, n)).to(device).float() / 255
         return {k: m.eval() for k, m in self.family.operations(self.networks, reference).items()}
 
 
@@ -57,11 +57,11 @@ def load_trained(folder: Path, data: Dataset, device: torch.device | str = "cpu"
     family = build(config.model, (channels, height, width), len(data.class_names or ()))
     path = folder / "checkpoint.safetensors"
     tensors, metadata = read_tensors(path)
-    state = json.loads(metadata["state"])
+    state = State(**json.loads(metadata["state"]))
     for name, network in family.networks.items():
         load_network(network, tensors, _prefix(family, name), path)
         network.to(device).eval().requires_grad_(False)
-    return Trained(folder, config, family, family.networks, state["images_seen"], state["seconds"])
+    return Trained(folder, config, family, family.networks, state)
 
 
 def published_tensors(folder: Path, family: Family) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -10,14 +10,17 @@ from training.config import recipes
 
 
 @pytest.mark.parametrize("recipe", recipes())
-def test_dry_run_shows_the_config_and_the_networks(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_shows_the_config_and_the_networks_and_writes_nothing(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert main(["train", recipe, "--data", str(MINI), "--images", "1234", "--seed", "5", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert f'"name": "{recipe}"' in out
     assert '"images": 1234' in out
     assert '"seed": 5' in out
     assert "parameters" in out
-    assert not (Path("runs") / recipe / "1234").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_wrong_recipe_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.recipes import MODELS, small
+from tests.training.recipes import small
 from training.config import load_json, load_recipe, parse, recipes
 from training.errors import ConfigError
 
@@ -41,6 +41,10 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("images", 2.5, "images = 2.5: must be a int"),
         ("images", True, "images = True: must be a int"),
         ("images", 0, "images = 0: must be at least 1"),
+        ("grid_every_images", 0, "grid_every_images = 0: must be at least 1"),
+        ("optimizer.lr", -1.0, "optimizer.lr = -1.0: must not be negative"),
+        ("model.beta", -2.0, "model.beta = -2.0: must not be negative"),
+        ("model.latent_dim", 0, "model.latent_dim = 0: must be at least 1"),
         ("accumulate", 5, "batch_size = 32: must be a multiple of accumulate = 5"),
         (
             "model.likelihood",
@@ -71,4 +75,3 @@ def test_an_unknown_recipe_lists_those_there_are() -> None:
 
 def test_integers_are_taken_for_floats() -> None:
     assert parse(changed("model.beta", 2)).model == parse(changed("model.beta", 2.0)).model
-    assert MODELS["vae"]["likelihood"] == "bernoulli"

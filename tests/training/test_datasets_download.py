@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from training.data.download import download_folder
-from training.data.samples import DataError
 from training.datasets import KNOWN, Known, load
+from training.errors import DataError
 
 CONTENT = b"what the file says" * 1000
 PACKED = gzip.compress(CONTENT)

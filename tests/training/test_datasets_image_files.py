@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from training.data.layouts import read_split
-from training.data.samples import SPLITS, DataError
+from training.data.samples import SPLITS
 from training.datasets import load
+from training.errors import DataError
 
 
 def png(value: int, size: tuple[int, int] = (4, 2), mode: str = "L") -> bytes:

@@ -53,7 +53,7 @@ def test_minibatch_stddev_is_the_mean_of_the_features_standard_deviations() -> N
 def test_against_a_reference_is_the_batch_of_image_and_reference(
     layer: MinibatchDiscrimination | MinibatchStddev,
 ) -> None:
-    f, reference = torch.randn(5, 6), torch.randn(9, 6)
+    f, reference = 10 + 0.01 * torch.randn(5, 6), 10 + 0.01 * torch.randn(9, 6)
     served = layer.against(f, layer.reference(reference))
     for i in range(len(f)):
         batch = layer(torch.cat([f[i : i + 1], reference]))

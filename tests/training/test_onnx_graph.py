@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import ExportError
+from training.networks import Coupling, Discriminator, ServedDiscriminator
 from training.onnx_graph import export_graph, lean, open_session
 
 
@@ -49,3 +50,14 @@ def test_an_exported_graph_has_a_symbolic_batch_and_torchs_outputs() -> None:
 def test_a_graph_whose_rows_depend_on_each_other_is_refused() -> None:
     with pytest.raises(ExportError, match="must be equal bit for bit"):
         export_graph(BatchMean(), torch.randn(64, 4), "z", ("image",))
+
+
+@pytest.mark.parametrize("coupling", ["none", "minibatch-discrimination", "minibatch-stddev"])
+def test_every_discriminator_is_exported_row_by_row_and_left_as_it_was(coupling: Coupling) -> None:
+    torch.manual_seed(0)
+    network = Discriminator((1, 8, 8), (4, 4, 8), 16, coupling, kernels=8, kernel_dim=4, normalise=True)
+    served = ServedDiscriminator(network, torch.rand(15, 1, 8, 8))
+    images = torch.rand(64, 1, 8, 8)
+    before = served(images)
+    assert export_graph(served, images, "image", ("logit",)).difference < 1e-4
+    torch.testing.assert_close(served(images), before)

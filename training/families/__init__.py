@@ -45,6 +45,11 @@ class Family(Protocol):
         """
 
 
+def latent_dim(config: FamilyConfig) -> int:
+    """Length of the latent; for a classifier, of its features."""
+    return config.features if isinstance(config, ClassifierConfig) else config.latent_dim
+
+
 def build(config: FamilyConfig, shape: ImageShape, classes: int) -> Family:
     """New networks for images of `shape` (C, H, W), from torch's global random state."""
     match config:

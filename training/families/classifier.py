@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
+from training.errors import ConfigError
 from training.networks import Classifier, ImageShape
 from training.player import Batch, Player, Progress, Scalars
 
@@ -41,7 +42,7 @@ class ClassifierFamily:
 
     def __init__(self, config: ClassifierConfig, shape: ImageShape, classes: int) -> None:
         if classes < 2:
-            raise ValueError("a classifier needs a dataset with labels of two classes or more")
+            raise ConfigError("a classifier needs a dataset with labels of two classes or more")
         self.config = config
         self.networks: dict[str, nn.Module] = {
             "classifier": Classifier(shape, config.channels, config.features, classes)
@@ -58,7 +59,7 @@ class ClassifierFamily:
 
         def loss(batch: Batch) -> tuple[Tensor, Scalars]:
             if batch.labels is None:
-                raise ValueError("a classifier needs labels")
+                raise ConfigError("a classifier needs labels")
             logits, _ = player.network(self._augment(batch.images))
             value = cross_entropy(logits.float(), batch.labels)
             return value, {
@@ -85,7 +86,7 @@ class ClassifierFamily:
 
     def preview(self, networks: Mapping[str, nn.Module], images: Tensor, z: Tensor) -> Tensor:  # noqa: ARG002
         """What the network is shown."""
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
             torch.manual_seed(0)
             return self._augment(images)
 

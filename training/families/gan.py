@@ -76,24 +76,16 @@ class GAN:
         config = self.config
 
         def loss(batch: Batch) -> tuple[Tensor, Scalars]:
+            reals = batch.images
             with torch.no_grad():
-                fakes = generator.network(self._latents(batch.images)).float()
-            reals = batch.images.requires_grad_(penalise and config.r1_gamma > 0)
-            fakes.requires_grad_(penalise and config.r2_gamma > 0)
+                fakes = generator.network(self._latents(reals)).float()
             real = discriminator.network(reals).float()
             fake = discriminator.network(fakes).float()
             value = self.discriminator_loss(real, fake)
             scalars = {"loss_d": value, "logit_real": real.mean(), "logit_fake": fake.mean()}
-            penalty = torch.zeros_like(value)
-            if penalise and config.r1_gamma:
-                penalty = penalty + config.r1_gamma / 2 * zero_centred_penalty(real, reals)
-            if penalise and config.r2_gamma:
-                penalty = penalty + config.r2_gamma / 2 * zero_centred_penalty(fake, fakes)
-            if penalise and config.gp_lambda:
-                penalty = penalty + config.gp_lambda * gradient_penalty(
-                    discriminator.network, batch.images.detach(), fakes.detach()
-                )
-            return value + config.penalty_every * penalty, scalars
+            if penalise:
+                value = value + config.penalty_every * self._penalty(discriminator.plain, reals, fakes)
+            return value, scalars
 
         return discriminator.update(batches, loss)
 
@@ -101,11 +93,12 @@ class GAN:
         self, generator: Player, discriminator: Player, batches: Sequence[Batch]
     ) -> dict[str, Tensor]:
         def loss(batch: Batch) -> tuple[Tensor, Scalars]:
-            images = batch.images.detach()
+            images = batch.images
             # The plain module: this pass trains the generator, so the discriminator's gradients need no exchange.
             with discriminator.autocast():
-                real = discriminator.plain(images).float()
                 fake = discriminator.plain(generator.network(self._latents(images))).float()
+                needs_real = self.config.loss == "relativistic"
+                real = discriminator.plain(images).float() if needs_real else torch.zeros_like(fake)
             value = self.generator_loss(real, fake)
             return value, {"loss_g": value}
 
@@ -113,6 +106,18 @@ class GAN:
         scalars = generator.update(batches, loss)
         discriminator.plain.requires_grad_(True)
         return scalars
+
+    def _penalty(self, discriminator: nn.Module, reals: Tensor, fakes: Tensor) -> Tensor:
+        """The sum of the penalties asked for, in float32: their second derivatives overflow in less."""
+        config = self.config
+        penalty = torch.zeros((), device=reals.device)
+        if config.r1_gamma:
+            penalty = penalty + config.r1_gamma / 2 * zero_centred_penalty(discriminator, reals)
+        if config.r2_gamma:
+            penalty = penalty + config.r2_gamma / 2 * zero_centred_penalty(discriminator, fakes)
+        if config.gp_lambda:
+            penalty = penalty + config.gp_lambda * gradient_penalty(discriminator, reals, fakes)
+        return penalty
 
     def _latents(self, images: Tensor) -> Tensor:
         return torch.randn(len(images), self.config.latent_dim, device=images.device)

@@ -44,11 +44,11 @@ def expected_calibration_error(
 def platt_scaling(logits: Scores, is_real: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """(slope, intercept) such that sigmoid(slope * logit + intercept) is the probability of "real".
 
-    `logits` (N,), `is_real` (N,), on images that trained neither network. Logistic regression (Platt 1999),
-    both kinds weighted alike, so that p / (1 - p) estimates the density ratio p_data / p_model whatever their
-    numbers. A trace of regularisation keeps the slope finite where a threshold splits the kinds. The slope
-    stays above 0, so no order is reversed: logits that rank real below fake get (1e-6, 0), about 1/2.
-    Raises ValueError for NaN, unequal shapes, or when either kind is missing.
+    `logits` (N,), `is_real` (N,), on images that trained neither network. Logistic regression (Platt 1999,
+    without his smoothed targets), both kinds weighted alike, so that p / (1 - p) estimates the density ratio
+    p_data / p_model whatever their numbers. A trace of regularisation keeps the slope finite where a threshold
+    splits the kinds. The slope stays above 0, so no order is reversed: logits that rank real below fake get
+    (1e-6, 0), about 1/2. Raises ValueError for NaN, unequal shapes, or when either kind is missing.
     """
     scaler = StandardScaler()
     standardised = scaler.fit_transform(np.asarray(logits, np.float64).reshape(-1, 1))
