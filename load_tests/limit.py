@@ -11,11 +11,13 @@ import time
 from collections.abc import Sequence
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnxruntime
 
 from service import manifest
+from service.settings import load_settings
 
 START_S = 60.0
 WARM_UP_RUNS = 3
@@ -28,7 +30,7 @@ def images_per_s(
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes)
     with context.Pool(processes, initializer=_remember, initargs=(barrier,)) as pool:
-        rates = pool.starmap(_rate, [(bundle, tuple(operations), images, seconds)] * processes, chunksize=1)
+        rates = pool.starmap(_rate, [(bundle, operations, images, seconds)] * processes, chunksize=1)
     return sum(rates)
 
 
@@ -39,7 +41,7 @@ def _remember(barrier: Barrier) -> None:
     _barriers.append(barrier)
 
 
-def _rate(bundle: Path, operations: tuple[manifest.OperationName, ...], images: int, seconds: float) -> float:
+def _rate(bundle: Path, operations: Sequence[manifest.OperationName], images: int, seconds: float) -> float:
     known = manifest.read_bundle(bundle).operations
     steps = [(_open(bundle / known[name].graph), _feed(known[name], images)) for name in operations]
     for session, feed in steps * WARM_UP_RUNS:
@@ -70,9 +72,11 @@ def _feed(operation: manifest.Operation, images: int) -> dict[str, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=images_per_s.__doc__)
     parser.add_argument("bundle", type=Path, help="models/<name>/<version>")
-    parser.add_argument("operations", nargs="+", help="graphs in order: encode generate")
+    parser.add_argument(
+        "operations", nargs="+", choices=get_args(manifest.OperationName), help="graphs, in order"
+    )
     parser.add_argument("--images", type=int, default=64, help="batch size (default 64)")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=load_settings().workers)
     parser.add_argument("--seconds", type=float, default=5.0)
     args = parser.parse_args()
     rate = images_per_s(

@@ -17,9 +17,10 @@ from locust import FastHttpUser, events, task
 from locust.env import Environment
 
 from service import client_calls as calls
-from service.client import Client, LatentryError
+from service.client import Client, LatentryError, ModelInfo
 
 VARIANTS = 4  # different requests of each kind
+OF_THE_GENERATOR = {"sample", "decode", "score"}  # the others are asked of the autoencoder
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Exchange:
 class Target:
     """A model and how much is asked of it. `images`: how many a request sends or asks for."""
 
-    model: calls.ModelInfo
+    model: ModelInfo
     images: int
 
     def pictures(self, seed: int) -> np.ndarray:
@@ -95,11 +96,11 @@ class OperationUser(FastHttpUser):
     rounds: tuple[tuple[Exchange, ...], ...] = ()
 
     def on_start(self) -> None:
-        self.next_round = itertools.cycle(self.rounds).__next__
+        self.cycle = itertools.cycle(self.rounds)
 
     @task
     def send(self) -> None:
-        for exchange in self.next_round():
+        for exchange in next(self.cycle):
             with self.client.post(
                 exchange.path,
                 data=exchange.body,  # type: ignore[arg-type]  # bytes are sent as they are
@@ -160,10 +161,11 @@ def _prepare(environment: Environment, **_: object) -> None:
         raise SystemExit("name the service: --host http://127.0.0.1:3000")
     for user in environment.user_classes:
         if issubclass(user, OperationUser):
-            models = dict.fromkeys(user.operations, options.autoencoder)
-            models |= {name: options.generator for name in ("sample", "decode", "score") if name in models}
+            prepared = []
             try:
-                prepared = [prepare(host, name, model, options.images) for name, model in models.items()]
+                for name in user.operations:
+                    model = options.generator if name in OF_THE_GENERATOR else options.autoencoder
+                    prepared.append(prepare(host, name, model, options.images))
             except (LatentryError, httpx.TransportError) as error:
                 raise SystemExit(f"{host} does not answer as it should: {error}") from error
             user.rounds = tuple(zip(*prepared, strict=True))

@@ -42,7 +42,7 @@ class Scenario:
     max_p99_over_p50: float
     min_ratio: float | None = None
     model: Role | None = None
-    graphs: tuple[OperationName, ...] = ()
+    graphs: Sequence[OperationName] = ()
 
     def __post_init__(self) -> None:
         if (self.min_ratio is None) != (self.model is None or not self.graphs):
@@ -70,9 +70,9 @@ class Result:
 
     def faults(self, budget: Scenario) -> list[str]:
         """Why the result does not show that its budget is kept; empty: it does."""
-        faults = []
         if self.requests == 0:
             return ["no request was answered"]
+        faults = []
         if self.failures:
             faults.append(f"{self.failures} of {self.requests} requests failed")
         if budget.min_ratio is not None and (self.ratio is None or self.ratio < budget.min_ratio):
@@ -90,11 +90,7 @@ class Result:
 
 def load_budgets(path: Path) -> list[Scenario]:
     with path.open("rb") as stream:
-        tables = tomllib.load(stream)
-    return [
-        Scenario(name=name, **{**table, "graphs": tuple(table.get("graphs", ()))})
-        for name, table in tables.items()
-    ]
+        return [Scenario(name=name, **table) for name, table in tomllib.load(stream).items()]
 
 
 def run(scenario: Scenario, url: str, bundles: dict[Role, Path], args: argparse.Namespace) -> Result:
@@ -137,22 +133,13 @@ def locust(
 ) -> dict[str, str]:
     """Run locust in a process of its own; gives the row of its CSV that sums up all requests."""
     output = args.out / scenario.name
-    options = {
-        "--host": url,
-        "--users": scenario.users,
-        "--spawn-rate": scenario.users,
-        "--run-time": f"{args.seconds}s",
-        "--images": scenario.images,
-        "--csv": output,
-        "--html": output.with_suffix(".html"),
-        "--loglevel": "WARNING",
-        **{f"--{role}": bundle.parent.name for role, bundle in bundles.items()},
-    }
     command = [sys.executable, "-m", "locust", "-f", str(HERE / "locustfile.py"), scenario.user]
-    command += ["--headless", "--reset-stats", "--only-summary", "--exit-code-on-error", "0"]
-    command += [str(part) for option in options.items() for part in option]
-    log = output.with_suffix(".log")
-    with log.open("w") as stream:
+    command += ["--headless", "--reset-stats", "--only-summary", "--exit-code-on-error=0"]
+    command += [f"--host={url}", f"--run-time={args.seconds}s", f"--images={scenario.images}"]
+    command += [f"--users={scenario.users}", f"--spawn-rate={scenario.users}"]
+    command += [f"--csv={output}", f"--html={output}.html", "--loglevel=WARNING"]
+    command += [f"--{role}={bundle.parent.name}" for role, bundle in bundles.items()]
+    with output.with_suffix(".log").open("w") as stream:
         subprocess.run(
             command,
             cwd=HERE.parent,

@@ -3,8 +3,9 @@
     with Client() as client:
         digits = client.sample("mnist-gan", 64, seed=7).images  # uint8 (64, 28, 28, 1)
 
-Each operation is described once, in `service/client_calls.py`; `Client` and `AsyncClient` are two ways to
-carry it. Both files need httpx and numpy alone.
+Each operation is described once, in `service/client_calls.py`, and what it gives in
+`service/client_results.py`; `Client` and `AsyncClient` are two ways to carry it. The three files need httpx
+and numpy alone.
 """
 
 import asyncio
@@ -16,17 +17,25 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 import httpx
 
 from service import client_calls as calls
-from service.client_calls import Call, LatentryError
+from service.client_calls import Call
+from service.client_results import Codes, LatentryError, ModelInfo, Pictures, ReconstructionErrors, Scores
 
-__all__ = ["AsyncClient", "Client", "LatentryError"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Codes",
+    "LatentryError",
+    "ModelInfo",
+    "Pictures",
+    "ReconstructionErrors",
+    "Scores",
+]
 
 DEFAULT_URL = "http://127.0.0.1:3000"
+_READY: Call[bool] = Call("GET", "/readyz", lambda _: True)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-_READY: Call[bool] = Call("GET", "/readyz", lambda _: True)
 
 
 class _Method(Generic[P, T]):

@@ -11,127 +11,42 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from service.client_results import (
+    Codes,
+    Floats,
+    LatentryError,
+    ModelInfo,
+    Pictures,
+    ReconstructionErrors,
+    Scores,
+)
+
 NPY = "application/x-npy"
 JSON = "application/json"
 ZIP = "application/zip"
 
 T = TypeVar("T")
-Images = NDArray[np.uint8]
-Floats = NDArray[np.floating[Any]]
 Upload = NDArray[Any] | bytes | Sequence[bytes]
 Label = int | Sequence[int]
-
-
-class LatentryError(Exception):
-    """The service refused or failed: `str()` is the problem's text.
-
-    Attributes:
-        status: of HTTP; title: its name.
-        detail: what was wrong, the value, and what is allowed.
-        errors: {"location", "message"} for each field at fault.
-        retry_after_s: seconds after which to try again, where the service says so (429).
-    """
-
-    def __init__(
-        self,
-        status: int,
-        title: str,
-        detail: str,
-        errors: Sequence[Mapping[str, str]] = (),
-        retry_after_s: int | None = None,
-    ) -> None:
-        super().__init__(f"{status} {title}: {detail}")
-        self.status = status
-        self.title = title
-        self.detail = detail
-        self.errors = list(errors)
-        self.retry_after_s = retry_after_s
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """`images` uint8 (N, H, W, C). `seeds` has one for each (of an interpolation: the ends'), or is empty."""
-
-    model: str
-    version: int
-    images: Images
-    seeds: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Codes:
-    """q(z|x): `mean` and `logvar`, float32 (N, dim); a plain autoencoder has no `logvar`."""
-
-    model: str
-    version: int
-    mean: Floats
-    logvar: Floats | None
-
-
-@dataclass(frozen=True)
-class ReconstructionErrors:
-    """How far reconstructions are from their images, (N,) each; None: the model has no such figure.
-
-    `mse` is in [0, 1]; `psnr` in dB, infinite where mse is 0; `anomaly_percentile` 0 to 100, high is strange.
-    """
-
-    model: str
-    version: int
-    mse: Floats
-    psnr: Floats
-    elbo_nats: Floats | None
-    anomaly_percentile: Floats | None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """(N,) each. A discriminator gives the first three, a VAE the others (a percentile if calibrated)."""
-
-    model: str
-    version: int
-    logit: Floats | None
-    probability: Floats | None
-    density_ratio: Floats | None
-    elbo_nats: Floats | None
-    bits_per_dim: Floats | None
-    anomaly_percentile: Floats | None
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """One version of a model; the service's `/docs.json` describes the fields."""
-
-    name: str
-    version: int
-    latest: bool
-    family: str
-    description: str
-    operations: list[str]
-    image: dict[str, int]
-    latent: dict[str, Any] | None
-    class_names: list[str] | None
-    graphs: dict[str, Any]
-    sha256: str
-    dataset: dict[str, str]
-    metrics: dict[str, float]
+PathName = Literal["slerp", "lerp"]
+Body = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """One request, and how to read its answer. `body` holds the arguments of httpx that make the body."""
+    """One request, and how to read its answer. `body`: httpx's argument json, files or content (an array)."""
 
     method: Literal["GET", "POST"]
     path: str
     read: Callable[[httpx.Response], T]
     accept: str = JSON
     query: Mapping[str, str] = field(default_factory=dict)
-    content_type: str | None = None
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: Body = field(default_factory=dict)
 
     def request(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
         headers = {"Accept": self.accept}
-        if self.content_type:
-            headers["Content-Type"] = self.content_type
+        if "content" in self.body:
+            headers["Content-Type"] = NPY
         return http.build_request(self.method, self.path, params=self.query, headers=headers, **self.body)
 
     def answer(self, response: httpx.Response) -> T:
@@ -158,7 +73,8 @@ def sample(
     options = _given(
         model=model, n=n, seed=seed, seeds=seeds, truncation=truncation, label=label, version=version
     )
-    return _post("/sample", functools.partial(_pictures, asked=tuple(seeds or ())), NPY, options)
+    read = functools.partial(_pictures, asked=tuple(seeds or ()))
+    return Call("POST", "/sample", read, NPY, body={"json": options})
 
 
 def reconstruct(
@@ -168,28 +84,29 @@ def reconstruct(
 
     `images`: uint8, or floats in [0, 1], (N, H, W) or (N, H, W, C); or one or more PNG, JPEG or WebP files.
     """
-    return _upload("/reconstruct", _pictures, NPY, images, _given(model=model, label=label, version=version))
+    query = _query(model=model, label=label, version=version)
+    return Call("POST", "/reconstruct", _pictures, NPY, query, _uploaded(images))
 
 
 def reconstruction_errors(
     model: str, images: Upload, *, samples: int = 8, label: Label | None = None, version: int | None = None
 ) -> Call[ReconstructionErrors]:
     """How well each image (as for `reconstruct`) is reconstructed; `samples` draws of z make the ELBO."""
-    options = _given(model=model, samples=samples, label=label, version=version)
-    return _upload("/reconstruct", _reconstruction_errors, JSON, images, options)
+    query = _query(model=model, samples=samples, label=label, version=version)
+    return Call("POST", "/reconstruct", _reconstruction_errors, JSON, query, _uploaded(images))
 
 
 def encode(model: str, images: Upload, *, version: int | None = None) -> Call[Codes]:
     """Latents of images (as for `reconstruct`)."""
-    return _upload("/encode", _codes, ZIP, images, _given(model=model, version=version))
+    return Call("POST", "/encode", _codes, ZIP, _query(model=model, version=version), _uploaded(images))
 
 
 def decode(
     model: str, latents: Floats, *, label: Label | None = None, version: int | None = None
 ) -> Call[Pictures]:
     """Images of latents (N, dim)."""
-    options = _given(model=model, label=label, version=version)
-    return _post_npy("/decode", _pictures, NPY, np.asarray(latents, np.float32), options)
+    query = _query(model=model, label=label, version=version)
+    return Call("POST", "/decode", _pictures, NPY, query, _npy(np.asarray(latents, np.float32)))
 
 
 def interpolate(
@@ -198,13 +115,14 @@ def interpolate(
     end: int | Sequence[float] | Floats,
     *,
     steps: int = 8,
-    path: Literal["slerp", "lerp"] = "slerp",
+    path: PathName = "slerp",
     label: Label | None = None,
     version: int | None = None,
 ) -> Call[Pictures]:
     """Frames from `start` to `end` (seeds or latent vectors), both counted in `steps`."""
     options = _given(model=model, steps=steps, path=path, label=label, version=version)
-    return _post("/interpolate", _pictures, NPY, options | {"from": _plain(start), "to": _plain(end)})
+    options |= {"from": _plain(start), "to": _plain(end)}
+    return Call("POST", "/interpolate", _pictures, NPY, body={"json": options})
 
 
 def interpolate_images(
@@ -212,20 +130,21 @@ def interpolate_images(
     images: Upload,
     *,
     steps: int = 8,
-    path: Literal["slerp", "lerp"] = "slerp",
+    path: PathName = "slerp",
     label: Label | None = None,
     version: int | None = None,
 ) -> Call[Pictures]:
     """Frames through the codes of two or more images, in order (images as for `reconstruct`)."""
-    options = _given(model=model, steps=steps, path=path, label=label, version=version)
-    return _upload("/interpolate", _pictures, NPY, images, options)
+    query = _query(model=model, steps=steps, path=path, label=label, version=version)
+    return Call("POST", "/interpolate", _pictures, NPY, query, _uploaded(images))
 
 
 def score(
     model: str, images: Upload, *, label: Label | None = None, version: int | None = None
 ) -> Call[Scores]:
     """How real (a GAN) or how likely (a VAE) each image is (images as for `reconstruct`)."""
-    return _upload("/score", _scores, JSON, images, _given(model=model, label=label, version=version))
+    query = _query(model=model, label=label, version=version)
+    return Call("POST", "/score", _scores, JSON, query, _uploaded(images))
 
 
 def models() -> Call[list[ModelInfo]]:
@@ -245,6 +164,14 @@ def _given(**options: Any) -> dict[str, Any]:
     return {name: _plain(value) for name, value in options.items() if value is not None}
 
 
+def _query(**options: Any) -> dict[str, str]:
+    """The options that were given, as a query string has them: lists with commas."""
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in _given(**options).items()
+    }
+
+
 def _plain(value: Any) -> Any:
     """numpy's numbers and arrays, and sequences of them, as Python's."""
     if isinstance(value, str | int | float):
@@ -252,44 +179,19 @@ def _plain(value: Any) -> Any:
     return np.asarray(value).tolist()
 
 
-def _post(path: str, read: Callable[[httpx.Response], T], accept: str, options: Mapping[str, Any]) -> Call[T]:
-    return Call("POST", path, read, accept, body={"json": options})
+def _uploaded(images: Upload) -> Body:
+    if isinstance(images, np.ndarray):
+        return _npy(images.astype(np.float32) if np.issubdtype(images.dtype, np.floating) else images)
+    listed = [images] if isinstance(images, bytes) else images
+    return {
+        "files": [("images", (f"{i}", data, "application/octet-stream")) for i, data in enumerate(listed)]
+    }
 
 
-def _post_npy(
-    path: str,
-    read: Callable[[httpx.Response], T],
-    accept: str,
-    array: NDArray[Any],
-    options: Mapping[str, Any],
-) -> Call[T]:
+def _npy(array: NDArray[Any]) -> Body:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
-    body = {"content": stream.getvalue()}
-    return Call("POST", path, read, accept, _query(options), content_type=NPY, body=body)
-
-
-def _upload(
-    path: str,
-    read: Callable[[httpx.Response], T],
-    accept: str,
-    images: Upload,
-    options: Mapping[str, Any],
-) -> Call[T]:
-    if isinstance(images, np.ndarray):
-        if np.issubdtype(images.dtype, np.floating):
-            images = images.astype(np.float32)
-        return _post_npy(path, read, accept, images, options)
-    listed = [images] if isinstance(images, bytes) else images
-    files = [("images", (f"{i}", data, "application/octet-stream")) for i, data in enumerate(listed)]
-    return Call("POST", path, read, accept, _query(options), body={"files": files})
-
-
-def _query(options: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        name: ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        for name, value in options.items()
-    }
+    return {"content": stream.getvalue()}
 
 
 def _pictures(response: httpx.Response, asked: tuple[int, ...] = ()) -> Pictures:

@@ -1,0 +1,93 @@
+"""The README is a program: its calls are made, its Python is run, its table of settings is the settings."""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.settings import Settings
+from tests.service.server import ROOT, serve
+
+README = (ROOT / "README.md").read_text()
+URL = "http://127.0.0.1:3000"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The repository's own models, as `make serve` serves them."""
+    with serve(None, tmp_path_factory.mktemp("readme")) as url:
+        yield url
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A place to write to that has the repository's example images."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    return tmp_path
+
+
+def test_the_curl_lines_give_the_pictures(url: str, folder: Path) -> None:
+    (calls,) = (block for block in blocks("bash") if block.startswith("curl"))
+    script = "set -euo pipefail\n" + calls.replace("curl ", "curl --fail-with-body -sS ").replace(URL, url)
+    result = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    sizes = {path.name: Image.open(path).size for path in folder.glob("*.png")}
+    assert sizes == {
+        "gan.png": (224, 224),
+        "vae.png": (224, 224),
+        "reconstructed.png": (112, 84),
+        "path.png": (112, 112),
+    }
+    for name in sizes:
+        pixels = np.asarray(Image.open(folder / name))
+        assert 10 < pixels.mean() < 100, f"{name} should be white digits on black"
+    assert '"probability"' in result.stdout
+
+
+def test_the_pictures_shown_are_those_the_calls_give(url: str, folder: Path) -> None:
+    """Pixels may differ by a level between CPUs; a picture of another model or another seed differs by far more."""
+    test_the_curl_lines_give_the_pictures(url, folder)
+    for path in folder.glob("*.png"):
+        shown = np.asarray(Image.open(ROOT / "docs" / path.name)).astype(int)
+        assert np.abs(shown - np.asarray(Image.open(path))).mean() < 0.5, path.name
+
+
+def test_the_python_runs(url: str) -> None:
+    (code,) = blocks("python")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(code.replace(URL, url), "README.md", "exec"), {})  # noqa: S102 - our own README
+    nats, refusal = out.getvalue().splitlines()
+    assert re.fullmatch(r"-\d+\.\d+ nats", nats)
+    assert refusal.startswith("404")
+
+
+def test_every_make_command_exists() -> None:
+    named = set(re.findall(r"^make ([a-z]+)", "\n".join(blocks("bash")), re.MULTILINE))
+    assert named >= {"serve", "test", "train", "evaluate", "export", "load"}
+    makefile = (ROOT / "Makefile").read_text()
+    for target in named | set(re.findall(r"`make ([a-z]+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_the_table_of_settings_is_the_settings(name: str) -> None:
+    description = Settings.model_fields[name].description
+    assert f"| `LATENTRY_{name.upper()}` | {description} |" in README
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert os.path.exists(ROOT / target), target
