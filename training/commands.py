@@ -72,14 +72,14 @@ def evaluate_model(model: str, data: Path | None, device: str, classifier: Path 
     """
     folder = resolve(model)
     report = evaluate_folder(folder, data, torch.device(_accelerator(device)), classifier)
-    metrics = folder / "metrics.json"
-    before = Report.from_json(metrics.read_text()) if metrics.exists() else None
+    metrics, published = folder / "metrics.json", (folder / "manifest.json").exists()
+    before = Report.from_json(metrics.read_text()) if published else None
     recorded = before.values() if before else {}
     print(f"{'metric':26} {'value':>12} {'recorded':>12}  protocol")
     for result in report.results:
         old = f"{recorded[result.name]:12.5g}" if result.name in recorded else f"{'-':>12}"
         print(f"{result.name:26} {result.value:12.5g} {old}  {result.protocol}")
-    if not (folder / "manifest.json").exists():
+    if not published:
         metrics.write_text(report.to_json())
     elif before and (differences := report.differences(before)):
         raise EvaluationError(f"{folder}: does not reproduce its record: {'; '.join(differences)}")

@@ -36,7 +36,7 @@ class TrainingError(UserError):
 
 
 class EvaluationError(UserError):
-    """The message names the metrics and both values."""
+    """The message names the metrics and both values, or what of a record is not understood."""
 
 
 class ExportError(UserError):

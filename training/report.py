@@ -3,6 +3,8 @@
 import json
 from dataclasses import asdict, dataclass
 
+from training.errors import EvaluationError
+
 
 @dataclass(frozen=True)
 class Result:
@@ -37,8 +39,12 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
-        raw = json.loads(text)
-        return cls(**{**raw, "results": tuple(Result(**result) for result in raw["results"])})
+        """Raises EvaluationError for anything that `to_json` of this version does not write."""
+        try:
+            raw = json.loads(text)
+            return cls(**{**raw, "results": tuple(Result(**result) for result in raw["results"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise EvaluationError(f"metrics.json is not understood ({error}): evaluate again") from error
 
     def differences(self, other: "Report", tolerance: float = 0.01) -> list[str]:
         """Where `other` is not this report: other data, another classifier, values further off than `tolerance`."""
