@@ -33,13 +33,12 @@ class Settings(BaseSettings):
         ge=1,
         description="onnxruntime threads of a worker; more workers are faster than more threads",
     )
-    # A request that finds no slot waits for a large one to end. Two workers, 24 clients of n = 1 beside 8 of
-    # n = 64: with 16 slots the p99 of n = 1 was 0.3 s in each of three runs, with 1, 4 or 8 it was 0.4 to 0.9 s.
-    # Large requests alone are served as fast with 1 as with 16. More slots cost memory, one request's each.
+    # A worker has one core, and requests that share it are only slower: on two idle cores, n = 1 beside n = 16 of
+    # every operation had a p99 of 46 ms with 1, of 67 to 72 ms with 2 and 4, and of 110 ms with 16 at a time.
     concurrency: int = Field(
-        default=16,
+        default=1,
         ge=1,
-        description="Requests that a worker computes at a time; fewer save memory, more let small ones pass large ones",
+        description="Requests that a worker computes at a time; more let small ones pass large ones, and slow all down",
     )
     max_images: int = Field(
         default=1024, ge=1, description="Most images (or frames) that a request may ask for or send"

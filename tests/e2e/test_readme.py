@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.manifest import read_bundle
 from service.settings import Settings
 from tests.service.server import ROOT, serve
 
@@ -85,6 +86,31 @@ def test_every_make_command_exists() -> None:
 def test_the_table_of_settings_is_the_settings(name: str) -> None:
     description = Settings.model_fields[name].description
     assert f"| `LATENTRY_{name.upper()}` | {description} |" in README
+
+
+def model_row(name: str) -> str:
+    """The row of the table of models, from the latest bundle's manifest."""
+    folder = max((ROOT / "models" / name).iterdir(), key=lambda path: int(path.name))
+    metrics = read_bundle(folder).metrics
+
+    def shown(*keys: str, digits: str) -> str:
+        return " / ".join(format(metrics[key], digits) if key in metrics else "–" for key in keys)
+
+    cells = [
+        f"[`{name}`](models/{name}/{folder.name}/card.md)",
+        shown("mse", digits=".4f"),
+        shown("elbo_nats", digits=".1f"),
+        shown("fd10k", digits=".0f"),
+        shown("precision", "recall", digits=".2f"),
+        shown("class_fraction_smallest", "class_fraction_largest", digits=".1%"),
+        shown("score_auroc", "score_ece", digits=".3f"),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize("name", ["mnist-ae", "mnist-vae", "mnist-gan"])
+def test_the_table_of_models_is_what_was_measured(name: str) -> None:
+    assert model_row(name).replace(" – / – ", " – ") in README
 
 
 def test_links_lead_somewhere() -> None:

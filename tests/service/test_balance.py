@@ -1,0 +1,125 @@
+"""A busy worker gives connections away; an idle one keeps them."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from service.balance import Board, Rebalance
+from tests.service.server import serve
+
+
+async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.sleep(0.05)
+    await PlainTextResponse("ok")(scope, receive, send)
+
+
+async def closed(folder: Path, at_a_time: int, others: list[int], seconds: list[float]) -> list[int]:
+    """How many of `at_a_time` answers ask to connect again, at each time of the clock, beside busy `others`."""
+    now = [0.0]
+    processes = [subprocess.Popen(["sleep", "60"]) for _ in others]
+    try:
+        for process, in_flight in zip(processes, others, strict=True):
+            Board(folder, process.pid).show(in_flight)
+        transport = httpx.ASGITransport(Rebalance(slow, folder, clock=lambda: now[0]))
+        found = []
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            for second in seconds:
+                now[0] = second
+                answers = await asyncio.gather(*(http.get("/") for _ in range(at_a_time)))
+                found.append(sum(answer.headers.get("connection") == "close" for answer in answers))
+        return found
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(
+    ("at_a_time", "others", "expected"),
+    [
+        (6, [0], [1, 0, 1]),
+        (6, [5, 3], [1, 0, 1]),
+        (6, [4], [0, 0, 0]),
+        (2, [0], [0, 0, 0]),
+        (6, [], [0, 0, 0]),
+    ],
+)
+async def test_a_worker_gives_one_connection_away_when_another_has_clearly_less_to_do(
+    at_a_time: int, others: list[int], expected: list[int], tmp_path: Path
+) -> None:
+    assert await closed(tmp_path, at_a_time, others, [0.1, 0.12, 0.2]) == expected
+
+
+def test_a_worker_that_died_is_not_waited_for(tmp_path: Path) -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    Board(tmp_path, process.pid).show(0)
+    board = Board(tmp_path, os.getpid())
+    board.look()
+    assert board.least_of_others() is None
+
+
+def workers_of(url: str) -> list[int]:
+    """Process ids of the service's workers."""
+    port = url.rpartition(":")[2]
+    (parent,) = subprocess.run(
+        ["pgrep", "-f", f"bentoml serve .*--port {port}"], check=True, capture_output=True, text=True
+    ).stdout.split()
+    children = subprocess.run(
+        ["pgrep", "-P", parent, "-f", "worker.service"], check=True, capture_output=True, text=True
+    )
+    return [int(pid) for pid in children.stdout.split()]
+
+
+def cpu_s(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def load(url: str, clients: int) -> Iterator[None]:
+    """Clients with a keep-alive connection each, that ask without pause."""
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=url) as http:
+            while not stop.is_set():
+                http.post("/sample?model=tiny-vae&n=256").raise_for_status()
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_connections_that_all_went_to_one_worker_spread(models_dir: Path, tmp_path: Path) -> None:
+    with serve(models_dir, tmp_path, workers=2) as url:
+        stopped, other = workers_of(url)
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            with load(url, clients=6):
+                time.sleep(0.5)  # every client is connected, to the only worker that runs
+                os.kill(stopped, signal.SIGCONT)
+                time.sleep(3)
+                before = cpu_s(stopped), cpu_s(other)
+                time.sleep(2)
+                used = cpu_s(stopped) - before[0], cpu_s(other) - before[1]
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+    assert min(used) > 0.25 * max(used), f"CPU seconds of the two workers: {used}"
