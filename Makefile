@@ -55,9 +55,9 @@ export: .venv-dev/.installed ## Write a run's bundle into models/: make export R
 load: .venv-dev/.installed ## Load-test the service; fails when it is worse than load_tests/budgets.toml
 	$(DEV) -m load_tests.run $(ARGS)
 
-bento: .venv/.installed ## Build the Bento and say how to serve it
-	$(STORE) .venv/bin/bentoml build
-	@echo 'Serve it: BENTOML_HOME="$(CURDIR)/.bentoml/store" .venv/bin/bentoml serve latentry:latest --host $(HOST) --port $(PORT)'
+bento: .venv-dev/.installed ## Build the Bento and say how to serve it
+	$(STORE) $(DEV) -m bentoml build
+	@echo 'Serve it: BENTOML_HOME="$(CURDIR)/.bentoml/store" .venv-dev/bin/bentoml serve latentry:latest --host $(HOST) --port $(PORT)'
 
 # A CPU and a CUDA build of torch differ in their hash and in the libraries they bring, so those two locks have no
 # hashes and leave CUDA's libraries (all pinned by torch itself) and triton to the torch that pip finds.

@@ -35,9 +35,11 @@ def test_the_serving_environment_holds_its_lock_and_nothing_to_train_with() -> N
     listed = subprocess.run(
         [PYTHON, "-m", "pip", "list", "--format=json"], check=True, capture_output=True, text=True
     ).stdout
-    installed = {package["name"].lower(): package["version"] for package in json.loads(listed)}
+    installed = {
+        package["name"].lower().replace("_", "-"): package["version"] for package in json.loads(listed)
+    }
     locked = {
-        name: version
+        name.lower().replace("_", "-"): version
         for line in (ROOT / "requirements/serve.txt").read_text().splitlines()
         if "==" in line
         for name, _, version in [line.split(";")[0].split("\\")[0].strip().partition("==")]
