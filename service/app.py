@@ -47,8 +47,8 @@ class Latentry:
     def __init__(self) -> None:
         telemetry.configure_logging(settings.log_level)
         models.start()
-        # What is imported by now stays. The default thresholds would have it walked over and over: a third of the
-        # CPU time of a small request.
+        # What is imported by now stays. The default thresholds would have it walked over and over: with them a request
+        # of one image took 2.3 ms of CPU, without 1.6 ms (one run each).
         gc.freeze()
         gc.set_threshold(50_000)
 

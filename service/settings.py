@@ -33,8 +33,8 @@ class Settings(BaseSettings):
         ge=1,
         description="onnxruntime threads of a worker; more workers are faster than more threads",
     )
-    # A worker has one core, and requests that share it are only slower: on two idle cores, n = 1 beside n = 16 of
-    # every operation had a p99 of 46 ms with 1, of 67 to 72 ms with 2 and 4, and of 110 ms with 16 at a time.
+    # A worker has one core, and requests that share it only slow each other down. A mix of all operations at 16
+    # images, one run each on two idle cores: p99 of 46 ms with 1 at a time, 67 with 2, 72 with 4, 110 with 16.
     concurrency: int = Field(
         default=1,
         ge=1,
