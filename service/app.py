@@ -9,7 +9,8 @@ from starlette.responses import Response
 from service import answers, inputs, offers, operations, pages, telemetry
 from service.balance import Rebalance
 from service.calls import Call
-from service.endpoint import endpoint
+from service.dispatch import Dispatch, Handler
+from service.endpoint import endpoint, handlers
 from service.loader import Models
 from service.middleware import Gateway
 from service.registry import Model
@@ -28,12 +29,12 @@ from service.settings import load_settings
 
 settings = load_settings()
 models = Models(settings)
+_handlers: dict[str, Handler] = {}  # of this worker's instance of the service, once there is one
 
 
 @bentoml.asgi_app(pages.app(models, settings))
 @bentoml.service(
     workers=settings.workers,
-    threads=settings.concurrency,
     # Only a net below the Gateway's own deadline, which answers in problem+json.
     traffic={"timeout": settings.request_timeout_s + 5},
     # service/telemetry.py does these, at a tenth of the cost.
@@ -47,6 +48,7 @@ class Latentry:
     def __init__(self) -> None:
         telemetry.configure_logging(settings.log_level)
         models.start()
+        _handlers.update(handlers(self))
         # What is imported by now stays. The default thresholds would have it walked over and over: with them a request
         # of one image took 2.3 ms of CPU, without 1.6 ms (one run each).
         gc.freeze()
@@ -125,3 +127,4 @@ def _model(call: Call[Any]) -> Model:
 # mypy takes a decorated class for the class that it was.
 cast(Any, Latentry).add_asgi_middleware(Gateway, settings=settings)
 cast(Any, Latentry).add_asgi_middleware(Rebalance)
+cast(Any, Latentry).add_asgi_middleware(Dispatch, handlers=_handlers, settings=settings)

@@ -1,50 +1,18 @@
-"""What lies between BentoML and a method of the service: parsing, errors, and nothing else.
-
-BentoML would parse a body before the method runs, on the event loop, by rules of its own (unknown fields
-pass, "12" is a number, broken multipart is a 500). Here its input spec hands over the bytes as they came,
-and they are parsed in the thread that computes.
-"""
+"""What makes a method an endpoint: a schema for its requests, and the forms that its answer can take."""
 
 import functools
-import logging
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import bentoml
 from pydantic import BaseModel
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.calls import Call, RawRequest, parse
-from service.errors import InternalError, ServiceError, to_response
-from service.middleware import RECORD
+from service.dispatch import Handler
 from service.schemas import Options
 
 T = TypeVar("T", bound=Options)
-_log = logging.getLogger(__name__)
-
-
-class _Unparsed(bentoml.IODescriptor):  # type: ignore[misc]  # bentoml has no type information here
-    """Tells BentoML's tools of a schema; what a request gives is a RawRequest."""
-
-    schema_: ClassVar[type[Options]]
-
-    @classmethod
-    async def from_http_request(cls, request: Request, _serde: object) -> RawRequest:
-        return RawRequest(
-            query=request.scope["query_string"].decode("latin-1"),
-            content_type=request.headers.get("content-type"),
-            accept=request.headers.get("accept"),
-            body=await request.body(),
-            record=request.scope[RECORD],
-        )
-
-    @classmethod
-    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return cls.schema_.model_json_schema(*args, **kwargs)
-
-
-_Unparsed.__root_input__ = True  # the method gets one argument: what `from_http_request` returns
 
 
 def endpoint(
@@ -61,21 +29,24 @@ def endpoint(
     def decorate(method: Callable[[Any, Call[T]], Response]) -> Any:
         @functools.wraps(method)
         def handle(service: Any, raw: RawRequest) -> Response:
-            path = f"/{method.__name__}"
-            try:
-                call = parse(raw, schema, media_types)
-                call.record.model = call.options.model
-                with call.locating_errors():
-                    return method(service, call)
-            except ServiceError as error:
-                return to_response(error, path)
-            except Exception:
-                _log.exception("unexpected error")
-                return to_response(InternalError(), path)
+            call = parse(raw, schema, media_types)
+            call.record.model = call.options.model
+            with call.locating_errors():
+                return method(service, call)
 
-        class Input(_Unparsed):
-            schema_ = schema
+        class Input(bentoml.IODescriptor):  # type: ignore[misc]  # bentoml has no type information here
+            """For BentoML's description of the service; the request itself is read by `calls.parse`."""
+
+            @classmethod
+            def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+                return schema.model_json_schema(*args, **kwargs)
 
         return bentoml.api(handle, input_spec=Input, output_spec=answer)
 
     return decorate
+
+
+def handlers(service: object) -> dict[str, Handler]:
+    """The endpoints of an instance of a service, by path."""
+    known = (value for value in vars(type(service)).values() if hasattr(value, "route"))
+    return {method.route: functools.partial(method.func, service) for method in known}

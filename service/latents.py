@@ -1,5 +1,6 @@
 """Seeds to latents, and paths between latents."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -12,14 +13,16 @@ Path = Literal["slerp", "lerp"]
 SEED_LIMIT = 2**53
 # Below this sine of the angle two latents count as parallel, and slerp's formula as 0 / 0.
 _PARALLEL = 1e-6
+_BLOCK = 4  # words that Philox-4x64 makes at a time
 
 
 def from_seeds(seeds: Sequence[int], dim: int, truncation: float | None = None) -> Floats:
     """Draw latents from N(0, I), one a seed.
 
-    Row i depends on seeds[i], `dim` and `truncation` alone. The bits come from Philox-4x64-10 with the
-    seed as its key (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), whose stream numpy
-    promises to keep, unlike those of its distributions; Box & Muller (1958) make them normal.
+    Row i depends on seeds[i], `dim` and `truncation` alone. The bits come from Philox-4x64-10 (Salmon et al.
+    2011, "Parallel random numbers: as easy as 1, 2, 3"), which computes its n-th block of four words from n alone
+    and whose stream numpy promises to keep, unlike those of its distributions: of the stream of key 0, seed s has
+    the blocks [s b, (s + 1) b), b being what a latent takes. Box & Muller (1958) make them normal.
 
     Args:
         seeds: each in [0, 2^53).
@@ -38,20 +41,26 @@ def from_seeds(seeds: Sequence[int], dim: int, truncation: float | None = None) 
     if truncation is not None and not 0 < truncation <= 1:
         raise ValueError(f"truncation must be in (0, 1], got {truncation}")
     pairs = (dim + 1) // 2
-    bits = np.empty((len(seeds), 2 * pairs), np.uint64)
-    # Setting the state of one generator gives the bits of Philox(key=seed) in a third of the time.
-    generator = np.random.Philox(key=0)
-    state = generator.state
-    for row, seed in zip(bits, seeds, strict=True):
-        state["state"]["key"][0] = seed
-        generator.state = state
-        row[:] = generator.random_raw(2 * pairs)
+    bits = _blocks(seeds, -(-2 * pairs // _BLOCK))
     # 53 bits each; `radius` takes (0, 1] so that its logarithm is finite.
     uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
     radius = np.sqrt(-2.0 * np.log(uniform[:, :pairs] + 2.0**-53))
-    angle = 2.0 * np.pi * uniform[:, pairs:]
+    angle = 2.0 * np.pi * uniform[:, pairs : 2 * pairs]
     normal = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :dim]
     return (normal * (1.0 if truncation is None else truncation)).astype(np.float32)
+
+
+def _blocks(seeds: Sequence[int], blocks: int) -> NDArray[np.uint64]:
+    """Words (n, 4 blocks) of every seed. Seeds in a row, the usual case, are one piece of the stream: one draw."""
+    words = np.empty((len(seeds), _BLOCK * blocks), np.uint64)
+    generator, at = np.random.Philox(key=0), 0
+    steps = np.diff(np.asarray(seeds, np.int64))
+    starts = [0, *(np.flatnonzero(steps != 1) + 1).tolist(), len(seeds)]
+    for start, stop in itertools.pairwise(starts if seeds else ()):
+        generator.advance(seeds[start] * blocks - at)  # modulo 2^256: backwards too
+        words[start:stop] = generator.random_raw((stop - start) * _BLOCK * blocks).reshape(stop - start, -1)
+        at = (seeds[start] + stop - start) * blocks
+    return words
 
 
 def lerp(a: Floats, b: Floats, t: NDArray[np.float64]) -> Floats:

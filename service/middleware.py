@@ -1,6 +1,6 @@
-"""What every request passes before BentoML sees it, and every answer after.
+"""What every request passes first, and every answer last.
 
-Request ids, the limit on bodies, the deadline, one log line and one count a request, and problem+json
+Request ids, the deadline, one log line and one count a request, and problem+json
 in place of whatever form BentoML or Starlette would give an error.
 """
 
@@ -20,9 +20,7 @@ from service.errors import (
     MethodNotAllowed,
     NotFound,
     ServiceError,
-    TooLarge,
     Unavailable,
-    UnsupportedMediaType,
     to_response,
 )
 from service.settings import Settings
@@ -30,7 +28,6 @@ from service.settings import Settings
 OPERATIONS = ("sample", "reconstruct", "encode", "decode", "interpolate", "score")
 PATHS = (*(f"/{name}" for name in OPERATIONS), "/models", "/livez", "/readyz", "/metrics", "/docs.json")
 _SUBTREES = ("/models/", "/static_content/")
-RECORD = "latentry.record"
 REQUEST_ID_HEADER = "X-Request-Id"
 
 # nginx's number for a client that left before it was answered; it is logged, never sent.
@@ -56,7 +53,7 @@ class Gateway:
             await self._answer(scope, receive, reply)
             return
         with telemetry.Record(_operation(scope["path"]), request_id) as record:
-            scope[RECORD] = record
+            scope[telemetry.RECORD] = record
             await self._answer(scope, receive, reply)
             record.status = reply.status or _CLIENT_GONE
 
@@ -66,13 +63,6 @@ class Gateway:
             if not _is_served(scope["path"]):
                 raise _no_such_path(scope["path"])
             async with asyncio.timeout(timeout_s):
-                if scope["path"][1:] in OPERATIONS and scope["method"] == "POST":
-                    headers = Headers(scope=scope)
-                    _refuse_pickle(headers.get("content-type", ""))
-                    body = await _read_body(headers, receive, self._settings.max_body_bytes)
-                    if body is None:
-                        return
-                    receive = _replay(body, receive)
                 await self._app(scope, receive, reply.send)
         except TimeoutError:
             await reply.fail(DeadlineExceeded(f"not answered within {timeout_s:g} seconds"))
@@ -142,42 +132,6 @@ def _is_served(path: str) -> bool:
 
 def _no_such_path(path: str) -> NotFound:
     return NotFound(f"no such path: {path}; there are {', '.join(PATHS)}")
-
-
-def _refuse_pickle(content_type: str) -> None:
-    """BentoML refuses its own pickle type too, but with a stack trace in the log for each request."""
-    if content_type.partition(";")[0].strip() == "application/vnd.bentoml+pickle":
-        raise UnsupportedMediaType.at("header.Content-Type", f"{content_type!r} is never accepted")
-
-
-async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes | None:
-    """The whole body; None where the client left. Counts what arrives, whatever Content-Length says."""
-    error = TooLarge.at("body", f"may have {limit:,} bytes (a setting of this server)")
-    if int(headers.get("content-length", "0")) > limit:
-        raise error
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise error
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body at once, and then what else there is: that the client left."""
-    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return pending.pop() if pending else await receive()
-
-    return replay
 
 
 async def _no_more() -> Message:

@@ -35,6 +35,9 @@ from service.registry import Model
 _log = logging.getLogger(__name__)
 
 _FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+RECORD = "latentry.record"
+"""Where the ASGI scope of a request keeps its Record."""
+
 # Ours alone: BentoML keeps its own metrics in prometheus_client's global registry.
 _metrics = CollectorRegistry()
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -157,6 +160,11 @@ def render() -> tuple[bytes, str]:
     return generate_latest(everyone), CONTENT_TYPE_LATEST
 
 
+def current() -> "Record | None":
+    """The record of the request in whose context this is called."""
+    return _current.get()
+
+
 def request_id(header: str | None) -> str:
     """The caller's own id (`X-Request-ID`) where it is fit for a log line, else a new random one."""
     return header if header is not None and _REQUEST_ID.fullmatch(header) else secrets.token_hex(8)
@@ -182,7 +190,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if (request := _current.get()) is not None:
+        if (request := current()) is not None:
             line |= {
                 "request_id": request.request_id,
                 "model": request.model,

@@ -1,45 +1,57 @@
-"""What becomes of an exception in an endpoint."""
+"""What lies between a request's bytes and a method of the service."""
 
 import json
-import logging
+from typing import Any
 
 import pytest
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from service import telemetry
 from service.calls import Call, RawRequest
-from service.endpoint import endpoint
+from service.endpoint import endpoint, handlers
 from service.errors import BadRequest
 from service.schemas import ImagesAnswer, SampleRequest
 
 
-def answer(error: Exception, body: bytes = b'{"model": "m"}') -> Response:
-    @endpoint(SampleRequest, ImagesAnswer, ("image/png",))
-    def sample(_service: object, _call: Call[SampleRequest]) -> Response:
-        raise error
+class Service:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
 
-    raw = RawRequest("label=1", "application/json", None, body, telemetry.Record("sample", "id"))
-    response: Response = sample.func(None, raw)
-    assert response.headers["content-type"] == "application/problem+json"
-    return response
+    @endpoint(SampleRequest, ImagesAnswer, ("image/png",))
+    def sample(self, call: Call[SampleRequest]) -> Response:
+        if self.error is not None:
+            raise self.error
+        return JSONResponse([call.options.model, call.options.n, call.media_type])
+
+    def helper(self) -> None:
+        """Not an endpoint."""
+
+
+def raw(body: bytes) -> RawRequest:
+    return RawRequest("n=3", "application/json", None, body, telemetry.Record("sample", "id"))
+
+
+def test_a_method_becomes_a_handler_of_its_path() -> None:
+    found: dict[str, Any] = handlers(Service())
+    assert list(found) == ["/sample"]
+    request = raw(b'{"model": "m"}')
+    assert json.loads(found["/sample"](request).body) == ["m", 3, "image/png"]
+    assert request.record.model == "m"
+
+
+def test_bentoml_is_told_the_schema() -> None:
+    method = vars(Service)["sample"]
+    assert method.route == "/sample"
+    assert "seed" in method.input_spec.model_json_schema()["properties"]
+    assert "images" in method.output_spec.model_json_schema()["properties"]
 
 
 def test_an_error_of_an_operation_names_where_its_field_was() -> None:
-    response = answer(BadRequest.at("label", "must be left out"))
-    assert response.status_code == 400
-    assert json.loads(bytes(response.body))["errors"][0]["location"] == "query.label"
-
-
-def test_an_unexpected_error_is_logged_and_not_told(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("service"), "propagate", True)
-    with caplog.at_level(logging.ERROR):
-        response = answer(ZeroDivisionError("secret"))
-    assert response.status_code == 500
-    assert b"secret" not in bytes(response.body)
-    assert "secret" in caplog.text
+    with pytest.raises(BadRequest) as caught:
+        handlers(Service(BadRequest.at("n", "is too much")))["/sample"](raw(b'{"model": "m"}'))
+    assert caught.value.errors[0]["location"] == "query.n"
 
 
 def test_a_bad_request_does_not_reach_the_method() -> None:
-    assert answer(ZeroDivisionError("reached"), body=b"{").status_code == 400
+    with pytest.raises(BadRequest, match="not JSON"):
+        handlers(Service(ZeroDivisionError("reached")))["/sample"](raw(b"{"))

@@ -1,7 +1,6 @@
 """The Gateway around small applications: what it answers in their place."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -30,12 +29,6 @@ async def raises(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def not_ready(scope: Scope, receive: Receive, send: Send) -> None:
     raise Unavailable("the models are loading", headers={"Retry-After": "1"})
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the body, which must come in one piece."""
-    message = await receive()
-    await JSONResponse([message["body"].decode(), message["more_body"]])(scope, receive, send)
 
 
 @pytest.mark.parametrize(
@@ -68,29 +61,9 @@ async def test_a_path_that_is_not_ours_does_not_reach_bentoml(path: str) -> None
             assert (await http.get(served)).json() == "reached"
 
 
-async def test_a_pickle_does_not_reach_bentoml() -> None:
-    """It would log a stack trace."""
-    async with client(JSONResponse("reached")) as http:
-        for kind in ("application/vnd.bentoml+pickle", "application/vnd.bentoml+pickle; v=1"):
-            answer = await http.post("/sample", content=b"x", headers={"Content-Type": kind})
-            assert answer.status_code == 415
-            assert answer.json()["errors"][0]["location"] == "header.Content-Type"
-
-
 async def test_headers_of_an_error_are_kept() -> None:
     async with client(not_ready) as http:
         assert (await http.get("/readyz")).headers["retry-after"] == "1"
-
-
-async def test_limit_of_the_body_is_exact() -> None:
-    async with client(echo) as http:
-        for content in (b"x" * 1024, _chunks(1024)):
-            answer = await http.post("/sample", content=content)
-            assert answer.json() == ["x" * 1024, False]
-        for content in (b"x" * 1025, _chunks(1025)):
-            answer = await http.post("/sample", content=content)
-            assert (answer.status_code, answer.json()["errors"][0]["location"]) == (413, "body")
-            assert "1,024" in answer.json()["detail"]
 
 
 async def test_an_answer_that_has_begun_is_not_replaced() -> None:
@@ -100,14 +73,6 @@ async def test_an_answer_that_has_begun_is_not_replaced() -> None:
 
     sent = await _run(breaks, [{"type": "http.request", "body": b""}])
     assert [message["type"] for message in sent] == ["http.response.start"]
-
-
-async def test_a_client_that_left_is_not_answered() -> None:
-    half: list[Message] = [
-        {"type": "http.request", "body": b"x", "more_body": True},
-        {"type": "http.disconnect"},
-    ]
-    assert await _run(raises, half) == []
 
 
 async def _run(app: ASGIApp, incoming: list[Message]) -> list[Message]:
@@ -122,8 +87,3 @@ async def _run(app: ASGIApp, incoming: list[Message]) -> list[Message]:
     scope = {"type": "http", "method": "POST", "path": "/sample", "headers": []}
     await Gateway(app, SETTINGS)(scope, receive, send)
     return sent
-
-
-async def _chunks(size: int) -> AsyncIterator[bytes]:
-    for _ in range(size):
-        yield b"x"

@@ -1,0 +1,145 @@
+"""From an ASGI request to a handler and back, behind the Gateway as in the service."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message
+
+from service import telemetry
+from service.calls import RawRequest
+from service.dispatch import Dispatch, Handler
+from service.errors import BadRequest
+from service.middleware import Gateway
+from service.settings import Settings
+
+SETTINGS = Settings(request_timeout_s=0.5, max_body_bytes=1024, concurrency=2)
+bentoml = JSONResponse("from BentoML")
+
+
+def stack(handler: Handler) -> ASGIApp:
+    return Gateway(Dispatch(bentoml, {"/sample": handler}, SETTINGS), SETTINGS)
+
+
+def client(handler: Handler) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(stack(handler)), base_url="http://test")
+
+
+def echo(raw: RawRequest) -> Response:
+    return JSONResponse([raw.query, raw.content_type, raw.accept, raw.body.decode(), raw.record.operation])
+
+
+async def test_a_handler_gets_the_request_as_it_came() -> None:
+    async with client(echo) as http:
+        answer = await http.post(
+            "/sample?n=%31", content=b"\x00x", headers={"Content-Type": "a/b", "Accept": "c/d"}
+        )
+    assert answer.json() == ["n=%31", "a/b", "c/d", "\x00x", "sample"]
+
+
+async def test_all_else_goes_to_bentoml() -> None:
+    async with client(echo) as http:
+        assert (await http.get("/sample")).json() == "from BentoML"
+        assert (await http.post("/models")).json() == "from BentoML"
+
+
+async def test_limit_of_the_body_is_exact() -> None:
+    async with client(echo) as http:
+        for content in (b"x" * 1024, _chunks(1024)):
+            answer = await http.post("/sample", content=content)
+            assert answer.json()[3] == "x" * 1024
+        for content in (b"x" * 1025, _chunks(1025)):
+            answer = await http.post("/sample", content=content)
+            assert (answer.status_code, answer.json()["errors"][0]["location"]) == (413, "body")
+            assert "1,024" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(BadRequest.at("n", "is too much"), 400), (ZeroDivisionError("secret"), 500)]
+)
+async def test_what_a_handler_raises_is_answered(error: Exception, status: int) -> None:
+    def raises(raw: RawRequest) -> Response:
+        raise error
+
+    async with client(raises) as http:
+        answer = await http.post("/sample")
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert "secret" not in answer.text
+
+
+async def test_a_handler_runs_in_a_thread_within_the_request() -> None:
+    seen = []
+
+    def handler(raw: RawRequest) -> Response:
+        seen.append((threading.current_thread(), telemetry.current()))
+        return Response()
+
+    async with client(handler) as http:
+        await http.post("/sample", headers={"X-Request-Id": "abc"})
+    [(thread, record)] = seen
+    assert thread is not threading.main_thread()
+    assert record is not None
+    assert record.request_id == "abc"
+
+
+async def test_no_more_handlers_at_a_time_than_the_setting_says() -> None:
+    running, most, lock = 0, 0, threading.Lock()
+
+    def handler(raw: RawRequest) -> Response:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+        return Response()
+
+    async with client(handler) as http:
+        answers = await asyncio.gather(*(http.post("/sample") for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert most == SETTINGS.concurrency
+
+
+async def test_a_request_that_timed_out_while_it_waited_is_not_computed() -> None:
+    computed = []
+    release = threading.Event()
+
+    def handler(raw: RawRequest) -> Response:
+        computed.append(raw.body)
+        release.wait(10)
+        return Response()
+
+    async with client(handler) as http:
+        answers = await asyncio.gather(*(http.post("/sample", content=b"%d" % i) for i in range(3)))
+        release.set()
+        assert [answer.status_code for answer in answers] == [504, 504, 504]
+        assert (await http.post("/sample", content=b"last")).status_code == 200
+    assert computed == [b"0", b"1", b"last"]
+
+
+async def test_a_client_that_left_is_not_answered() -> None:
+    incoming: list[Message] = [
+        {"type": "http.request", "body": b"x", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent = []
+
+    async def receive() -> Message:
+        return incoming.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/sample", "headers": []}
+    await stack(echo)(scope, receive, send)
+    assert sent == []
+
+
+async def _chunks(size: int) -> AsyncIterator[bytes]:
+    for _ in range(size):
+        yield b"x"
