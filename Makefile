@@ -18,7 +18,7 @@ TORCH := 2.13.0
 export BENTOML_DO_NOT_TRACK := True
 STORE := BENTOML_HOME="$(CURDIR)/.bentoml/store"
 
-.PHONY: help serve test check train evaluate export load bento lock clean
+.PHONY: help serve test check train evaluate export study load bento lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -51,6 +51,10 @@ evaluate: .venv-dev/.installed ## Measure a published model again: make evaluate
 export: .venv-dev/.installed ## Write a run's bundle into models/: make export RUN=runs/mnist-vae
 	$(if $(RUN),,$(error say which run: make export RUN=runs/mnist-vae))
 	$(DEV) -m training export $(RUN) $(ARGS)
+
+study: .venv-dev/.installed ## Reproduce a study of docs/studies: make study NAME=kl [ARGS=--quick]
+	$(if $(NAME),,$(error say which study: make study NAME=kl))
+	$(DEV) -m training study $(NAME) $(ARGS)
 
 load: .venv-dev/.installed ## Load-test the service; fails when it is worse than load_tests/budgets.toml
 	$(DEV) -m load_tests.run $(ARGS)

@@ -1,4 +1,4 @@
-"""Command line: python -m training train | evaluate | export | card."""
+"""Command line: python -m training train | evaluate | export | card | study."""
 
 import argparse
 import sys
@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
         "evaluate": commands.evaluate_model,
         "export": commands.export_run,
         "card": commands.print_card,
+        "study": commands.run_studies,
     }
     run = runs[args.pop("command")]
     try:
@@ -66,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
 
     card = commands.add_parser("card", help="print the model card of a published model")
     card.add_argument("model", help="NAME or NAME/VERSION")
+
+    study = commands.add_parser("study", help="reproduce a study of docs/studies/")
+    study.add_argument("name", help="its name, or `all`")
+    study.add_argument("--quick", action="store_true", help="the short form, which shows the direction only")
+    study.add_argument(
+        "--out", type=Path, help="folder of the pages (default: docs/studies; quick: runs/studies)"
+    )
+    study.add_argument("--processes", type=int, default=1, help="runs at a time, one thread each")
+    _add_device(study)
     return parser
 
 

@@ -14,6 +14,9 @@ from training.families import build
 from training.loop import train
 from training.report import Report
 from training.run_dir import RunDir
+from training.studies import studies
+from training.studies.pages import write_index
+from training.studies.runner import load_records, run_study
 from training.trained import resolve
 
 
@@ -100,3 +103,17 @@ def export_run(run_folder: Path, data: Path | None, models: Path, version: int |
 
 def print_card(model: str) -> None:
     print((resolve(model) / "card.md").read_text(), end="")
+
+
+def run_studies(name: str, quick: bool, out: Path | None, processes: int, device: str) -> None:
+    known = studies()
+    if name != "all" and name not in known:
+        raise ConfigError(f"no study {name!r}: choose one of {', '.join(known)}, or all")
+    folder = out or Path("runs/studies" if quick else "docs/studies")
+    where = torch.device("cuda" if _accelerator(device) == "cuda" else "cpu")
+    for study in known.values():
+        if name in ("all", study.name):
+            run_study(study, folder, quick=quick, processes=processes, device=where)
+            print(f"{folder / study.name}.md")
+    if not quick:
+        write_index([(s, r) for s in known.values() if (r := load_records(s, folder)) is not None], folder)

@@ -38,9 +38,18 @@ class Outcome:
 
 
 def train(
-    config: Config, data: Dataset, run: RunDir, fabric: Fabric, *, minutes: float | None, resume: bool
+    config: Config,
+    data: Dataset,
+    run: RunDir,
+    fabric: Fabric,
+    *,
+    minutes: float | None = None,
+    resume: bool = False,
+    quiet: bool = False,
 ) -> Outcome:
     """Train until `config.images` are seen, `minutes` are over or a signal comes; each leaves a checkpoint.
+
+    `quiet` leaves out the progress bar.
 
     Raises:
         TrainingError: the loss stayed non-finite, or the data makes no batch. The last good checkpoint is kept.
@@ -77,7 +86,7 @@ def train(
             save(run.checkpoint, now, players, averages)
         fabric.barrier()
 
-    with Recorder(run, config, seen, fabric.is_global_zero) as recorder, _stop_signals() as received:
+    with Recorder(run, config, seen, fabric.is_global_zero, quiet) as recorder, _stop_signals() as received:
         while seen < config.images:
             _set_learning_rate(players, learning_rate(config.optimizer, seen, config.images))
             batches = micro_batches(images, labels, config, step, fabric.global_rank, fabric.world_size)

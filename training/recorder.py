@@ -16,7 +16,7 @@ from training.run_dir import RunDir
 class Recorder:
     """Writes into `run`; where not `enabled` (all processes but the first) it does nothing."""
 
-    def __init__(self, run: RunDir, config: Config, images_seen: int, enabled: bool) -> None:
+    def __init__(self, run: RunDir, config: Config, images_seen: int, enabled: bool, quiet: bool) -> None:
         self._run, self._enabled, self._batch = run, enabled, config.batch_size
         self._bar = tqdm(
             desc=config.name,
@@ -25,7 +25,7 @@ class Recorder:
             unit="img",
             unit_scale=True,
             mininterval=0.5,
-            disable=not enabled,
+            disable=quiet or not enabled,
         )
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=images_seen) if enabled else None
 

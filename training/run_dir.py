@@ -101,7 +101,7 @@ class RunDir:
                 "give the same --data"
             )
         session = Session(
-            device=_device_name(device),
+            device=device_name(device),
             devices=devices,
             threads=torch.get_num_threads(),
             torch=torch.__version__,
@@ -161,7 +161,7 @@ def git_commit() -> str:
     return out.stdout.strip()
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")

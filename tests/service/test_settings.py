@@ -60,7 +60,7 @@ def test_each_setting_is_described() -> None:
 
 def test_the_service_runs_by_its_settings(tmp_path: Path) -> None:
     script = "from service.app import Latentry; import json; print(json.dumps(Latentry.config))"
-    chosen = {"LATENTRY_WORKERS": "3", "LATENTRY_CONCURRENCY": "5", "LATENTRY_REQUEST_TIMEOUT_S": "7"}
+    chosen = {"LATENTRY_WORKERS": "3", "LATENTRY_REQUEST_TIMEOUT_S": "7"}
     home = {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
     result = subprocess.run(
         [sys.executable, "-c", script],
@@ -72,4 +72,4 @@ def test_the_service_runs_by_its_settings(tmp_path: Path) -> None:
         check=True,
     )
     config = json.loads(result.stdout)
-    assert (config["workers"], config["threads"], config["traffic"]["timeout"]) == (3, 5, 12)
+    assert (config["workers"], config["traffic"]["timeout"]) == (3, 12)

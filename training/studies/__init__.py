@@ -1,0 +1,9 @@
+"""Studies: what the theory says, shown with numbers. One file each."""
+
+from training.studies.study import Study
+
+
+def studies() -> dict[str, Study]:
+    """All studies by name, in the order of the story."""
+    modules: tuple[Study, ...] = ()
+    return {study.name: study for study in modules}

@@ -1,0 +1,29 @@
+"""Trains a family by the project's own loop, for a study."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+
+from training.config import Config
+from training.datasets import Dataset
+from training.loop import train
+from training.run_dir import RunDir
+from training.trained import Trained, load_trained
+
+
+def train_family(
+    config: Config, data: Dataset, device: torch.device
+) -> tuple[Trained, list[Mapping[str, Any]]]:
+    """The trained networks (averages where the family has them), and the rows of the run's log."""
+    fabric = Fabric(accelerator=device.type, devices=1, precision=config.precision)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDir(Path(folder))
+        run.create(config)
+        train(config, data, run, fabric, quiet=True)
+        log = [json.loads(line) for line in run.log.read_text().splitlines()]
+        return load_trained(run.path, data, device), log
