@@ -65,7 +65,7 @@ class Latentry:
         seeds = inputs.seeds(call.options, settings.max_images)
         labels = inputs.labels(call.options.label, len(seeds))
         with call.record.inference():
-            images = operations.sample(model, seeds, call.options.truncation, labels)
+            images = operations.sample(model, seeds, call.options.truncation, labels, call.options.prior)
         return answers.images(call, model, images, items=({"seed": seed} for seed in seeds), seeds=seeds)
 
     @endpoint(ReconstructRequest, ImagesAnswer, answers.IMAGE_TYPES)

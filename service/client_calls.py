@@ -29,6 +29,7 @@ T = TypeVar("T")
 Upload = NDArray[Any] | bytes | Sequence[bytes]
 Label = int | Sequence[int]
 PathName = Literal["slerp", "lerp"]
+Prior = Literal["fitted", "normal"]
 Body = Mapping[str, Any]
 
 
@@ -63,15 +64,24 @@ def sample(
     seed: int | None = None,
     seeds: Sequence[int] | None = None,
     truncation: float | None = None,
+    prior: Prior | None = None,
     label: Label | None = None,
     version: int | None = None,
 ) -> Call[Pictures]:
     """Draw images. `seed`: image i gets seed + i; `seeds`: one for each; neither: the service chooses.
 
-    `truncation` in (0, 1] scales latents towards their mean. `label`: a class, or one for each image.
+    `truncation` in (0, 1] scales latents towards their mean. `prior`: "fitted" (the default, where the model has one)
+    or "normal". `label`: a class, or one for each image.
     """
     options = _given(
-        model=model, n=n, seed=seed, seeds=seeds, truncation=truncation, label=label, version=version
+        model=model,
+        n=n,
+        seed=seed,
+        seeds=seeds,
+        truncation=truncation,
+        prior=prior,
+        label=label,
+        version=version,
     )
     read = functools.partial(_pictures, asked=tuple(seeds or ()))
     return Call("POST", "/sample", read, NPY, body={"json": options})
@@ -116,11 +126,15 @@ def interpolate(
     *,
     steps: int = 8,
     path: PathName = "slerp",
+    prior: Prior | None = None,
     label: Label | None = None,
     version: int | None = None,
 ) -> Call[Pictures]:
-    """Frames from `start` to `end` (seeds or latent vectors), both counted in `steps`."""
-    options = _given(model=model, steps=steps, path=path, label=label, version=version)
+    """Frames from `start` to `end` (seeds or latent vectors), both counted in `steps`.
+
+    `prior`: of seeds, as for `sample`.
+    """
+    options = _given(model=model, steps=steps, path=path, prior=prior, label=label, version=version)
     options |= {"from": _plain(start), "to": _plain(end)}
     return Call("POST", "/interpolate", _pictures, NPY, body={"json": options})
 

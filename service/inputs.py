@@ -49,7 +49,7 @@ def keys(
     """Ends of a path, (k, dim), and the seeds among them.
 
     Raises:
-        BadRequest: neither or both of ends and images, or one image alone.
+        BadRequest: neither or both of ends and images, one image alone, or a prior that the model has not.
         NotFound: the model cannot make latents of what was given.
     """
     _limit("steps", options.steps, settings.max_images)
@@ -66,7 +66,7 @@ def keys(
         raise BadRequest.of((name, "is required, unless `images` are given") for name in missing)
     used = [end for end in ends.values() if isinstance(end, int)]
     rows = [
-        operations.draw(model, [end])[0]
+        operations.draw(model, [end], prior=options.prior)[0]
         if isinstance(end, int)
         else uploads.latent(name, end or (), offers.latent_dim(model))
         for name, end in ends.items()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Path = Literal["slerp", "lerp"]
+Prior = Literal["fitted", "normal"]
 
 SEED_LIMIT = 2**53
 # Below this sine of the angle two latents count as parallel, and slerp's formula as 0 / 0.

@@ -12,6 +12,7 @@ import numpy as np
 
 from service import elbo, latents, offers, tensors
 from service.errors import BadRequest
+from service.latents import Prior
 from service.manifest import Likelihood
 from service.registry import Model
 from service.tensors import Doubles, Floats, Images, Labels
@@ -67,17 +68,25 @@ class ElboScore:
     anomaly_percentile: Doubles | None
 
 
-def draw(model: Model, seeds: Sequence[int], truncation: float | None = None) -> Floats:
-    """Latents (n, dim) from the model's prior, one a seed (see `latents.from_seeds`).
+def draw(
+    model: Model, seeds: Sequence[int], truncation: float | None = None, prior: Prior | None = None
+) -> Floats:
+    """Latents (n, dim), one a seed: normal draws (see `latents.from_seeds`), or what the `prior` graph makes of them.
 
-    Where the model has a `prior` graph, it turns the normal draws into latents.
+    Args:
+        prior: "fitted", by the graph; "normal", N(0, I), which the codes of a plain autoencoder do not follow.
+            None: fitted where the model has the graph.
 
     Raises:
         NotFound: the model has no prior over its latents.
+        BadRequest: "fitted", of a model without the graph.
     """
     offers.require(model, "sample")
+    fitted = "prior" in model.graphs
+    if prior == "fitted" and not fitted:
+        raise BadRequest.at("prior", f"must be 'normal' or left out: {model} has no fitted prior")
     eps = latents.from_seeds(seeds, offers.latent_dim(model), truncation)
-    if "prior" not in model.graphs:
+    if prior == "normal" or not fitted:
         return eps
     (z,) = model.graph("prior").run(eps=eps)
     return z
@@ -88,19 +97,21 @@ def sample(
     seeds: Sequence[int],
     truncation: float | None = None,
     labels: Sequence[int] | None = None,
+    prior: Prior | None = None,
 ) -> Images:
     """Images drawn from the model, one a seed.
 
     Args:
         seeds: each in [0, 2^53).
         truncation: in (0, 1]; smaller is closer to the mean: less varied.
+        prior: see `draw`.
         labels: a class for each image, for a conditional model and only for one.
 
     Raises:
         NotFound: the model has no prior over its latents, or does not generate.
-        BadRequest: labels that the model does not take.
+        BadRequest: labels that the model does not take, or a prior that it has not.
     """
-    z = draw(model, seeds, truncation)
+    z = draw(model, seeds, truncation, prior)
     return tensors.to_images(_decode(model, z, tensors.from_labels(model, labels, len(z))))
 
 

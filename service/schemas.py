@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
 from service.codecs import IMAGE_TYPES
-from service.latents import SEED_LIMIT
+from service.latents import SEED_LIMIT, Prior
 from service.uploads import ImageArray, ImageFiles, Images, LatentArray, LatentRows, Latents
 
 JSON, MULTIPART, NPY, ZIP = (
@@ -20,7 +20,7 @@ JSON, MULTIPART, NPY, ZIP = (
 )
 
 # Options that are not a number (or numbers, with commas) where they are written in a query.
-TEXT_OPTIONS = ("model", "path")
+TEXT_OPTIONS = ("model", "path", "prior")
 LIST_OPTIONS = ("seeds",)
 
 
@@ -115,6 +115,15 @@ class Labelled(Options):
     )
 
 
+PriorField = Annotated[
+    Prior | None,
+    Field(
+        description="Of the latents of seeds: a mixture fitted to the codes of the training images, or N(0, I); "
+        "by default fitted, where the model has one"
+    ),
+]
+
+
 class SampleRequest(Labelled):
     n: int | None = Field(
         default=None,
@@ -137,6 +146,7 @@ class SampleRequest(Labelled):
         le=1,
         description="Scales latents towards their mean: below 1, images are more typical and less varied",
     )
+    prior: PriorField = None
 
 
 class _ImagesRequest(Options):
@@ -187,6 +197,7 @@ class InterpolateRequest(Labelled):
     path: Literal["slerp", "lerp"] = Field(
         default="slerp", description="Along the great arc between latents, or the straight line"
     )
+    prior: PriorField = None
 
 
 class _Answer(BaseModel):

@@ -206,6 +206,17 @@ def test_a_fitted_prior_comes_before_the_decoder(registry: Registry) -> None:
     assert not np.array_equal(sampled, operations.decode(model, eps))
 
 
+def test_the_prior_can_be_chosen(registry: Registry) -> None:
+    model = registry.get("tiny-prior")
+    np.testing.assert_array_equal(operations.draw(model, [8], prior="fitted"), operations.draw(model, [8]))
+    normal = operations.draw(model, [8], 0.7, prior="normal")
+    np.testing.assert_array_equal(normal, latents.from_seeds([8], DIM, truncation=0.7))
+    vae = registry.get("tiny-vae")
+    np.testing.assert_array_equal(operations.draw(vae, [8], prior="normal"), operations.draw(vae, [8]))
+    with pytest.raises(BadRequest, match="tiny-vae/1 has no fitted prior"):
+        operations.sample(vae, [8], prior="fitted")
+
+
 def test_pixels_are_the_nearest_of_256_levels() -> None:
     x = np.array([-0.1, 0, 0.49 / 255, 0.51 / 255, 0.5, 1, 1.1], np.float32)
     assert tensors.to_images(x.reshape(7, 1, 1, 1)).ravel().tolist() == [0, 0, 0, 1, 128, 255, 255]

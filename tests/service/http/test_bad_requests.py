@@ -124,6 +124,8 @@ CASES = [
     sample("no seeds", {"seeds": []}, "body.seeds", "at least 1 item"),
     sample("too many seeds", {"seeds": [1] * 1025}, "body.seeds", "1,024", "1,025"),
     sample("one bad seed", {"seeds": [1, "2"]}, "body.seeds[1]", "integer", '"2"'),
+    sample("another prior", {"prior": "uniform"}, "body.prior", "'fitted' or 'normal'", "uniform"),
+    sample("no fitted prior", {"prior": "fitted"}, "body.prior", "tiny-vae/1 has no fitted prior"),
     sample("truncation 0", {"truncation": 0}, "body.truncation", "greater than 0"),
     sample("truncation 1.1", {"truncation": 1.1}, "body.truncation", "less than or equal to 1", "1.1"),
     sample("version 0", {"version": 0}, "body.version", "got 0"),

@@ -82,6 +82,18 @@ def test_long_lists_of_seeds_stay_out_of_the_header(http: httpx.Client) -> None:
     assert load_npy(in_a_row.content).shape == (1024, 8, 8, 1)
 
 
+def test_the_prior_is_an_option_of_seeds(http: httpx.Client) -> None:
+    def png(path: str, **options: object) -> bytes:
+        answer = http.post(path, json={"model": "tiny-prior", **options})
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    for path, seeds in (("/sample", {"seed": 3}), ("/interpolate", {"from": 3, "to": 4, "steps": 2})):
+        fitted, normal = (png(path, prior=prior, **seeds) for prior in ("fitted", "normal"))
+        assert fitted == png(path, **seeds) != normal
+        assert normal == png(f"{path}?prior=normal", **seeds)
+
+
 def test_truncation_label_and_version_change_the_image(http: httpx.Client) -> None:
     def png(**options: object) -> bytes:
         return ok(http.post("/sample", json={"seed": 1, **options}), "image/png").content
