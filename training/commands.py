@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from lightning.fabric import Fabric
 
-from training.config import load_recipe
+from training import fitted_prior
+from training.config import load_json, load_recipe
 from training.datasets import load
 from training.errors import ConfigError, EvaluationError
 from training.evaluate import evaluate_folder
@@ -17,7 +18,7 @@ from training.run_dir import RunDir
 from training.studies import studies
 from training.studies.pages import write_index
 from training.studies.runner import load_records, run_study
-from training.trained import resolve
+from training.trained import load_trained, resolve
 
 
 def train_recipe(
@@ -74,9 +75,11 @@ def evaluate_model(model: str, data: Path | None, device: str, classifier: Path 
         EvaluationError: a bundle's numbers are not those of its record, to 1 %.
     """
     folder = resolve(model)
-    report = evaluate_folder(folder, data, torch.device(_accelerator(device)), classifier)
     metrics, published = folder / "metrics.json", (folder / "manifest.json").exists()
     before = Report.from_json(metrics.read_text()) if published else None
+    if not published:
+        _fit_prior(folder, data, torch.device(_accelerator(device)))
+    report = evaluate_folder(folder, data, torch.device(_accelerator(device)), classifier)
     recorded = before.values() if before else {}
     print(f"{'metric':26} {'value':>12} {'recorded':>12}  protocol")
     for result in report.results:
@@ -86,6 +89,16 @@ def evaluate_model(model: str, data: Path | None, device: str, classifier: Path 
         metrics.write_text(report.to_json())
     elif before and (differences := report.differences(before)):
         raise EvaluationError(f"{folder}: does not reproduce its record: {'; '.join(differences)}")
+
+
+def _fit_prior(folder: Path, data: Path | None, device: torch.device) -> None:
+    """Of a run that encodes, and only once for its weights."""
+    train_data = load(load_json(folder / "config.json").dataset, "train", data)
+    trained = load_trained(folder, train_data, device)
+    operations = trained.operations(train_data, device)
+    if {"encode", "generate"} <= operations.keys() and trained.prior is None:
+        print(f"fitting a prior to the codes of {len(train_data.images):,} training images ...", flush=True)
+        fitted_prior.fit(folder, operations["encode"], train_data, trained.state.images_seen, device)
 
 
 def _accelerator(device: str) -> str:

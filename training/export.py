@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from service.manifest import Anomaly, Dataset, Image, Latent, Likelihood, Operation, Score, write_bundle
 from service.manifest import Tensor as TensorSpec
 from service.manifest import versions as bundle_versions
+from training import priors
 from training.card import card
 from training.config import Config
 from training.datasets import Dataset as TrainingData
@@ -74,6 +75,8 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
     }
     if samples is not None:
         files["samples.png"] = sheet_png(samples)
+    if trained.prior is not None:
+        files[priors.FILE] = (run.path / priors.FILE).read_bytes()
     try:
         return write_bundle(models, fields, files)
     except FileExistsError as error:
@@ -85,7 +88,7 @@ def _golden_inputs(config: Config, test: TrainingData) -> dict[str, Tensor]:
     images = torch.from_numpy(spread(test.images, 64)).float() / 255
     dim = latent_dim(config.model)
     z = torch.randn(64, dim, generator=torch.Generator().manual_seed(0))
-    return {"generate": z, "encode": images, "discriminate": images}
+    return {"generate": z, "encode": images, "discriminate": images, "prior": z}
 
 
 def _export_operation(name: str, module: nn.Module, example: Tensor) -> Graph:
@@ -99,6 +102,8 @@ def _export_operation(name: str, module: nn.Module, example: Tensor) -> Graph:
             return export_graph(module, example, "image", ("mean", "logvar")[:count])
         case "discriminate":
             return export_graph(module, example, "image", ("logit",))
+        case "prior":
+            return export_graph(module, example, "eps", ("z",))
         case _:
             raise ExportError(f"no ONNX signature is known for operation {name!r}")
 
@@ -209,12 +214,13 @@ def _golden(graphs: Mapping[str, Graph], inputs: Mapping[str, Tensor]) -> bytes:
 def _samples(
     config: Config, operations: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]
 ) -> Tensor | None:
-    """64 pictures: samples; for an AE, 32 test images each beside its reconstruction."""
+    """64 samples; for an AE without a prior, 32 test images each beside its reconstruction."""
     if "generate" not in operations:
         return None
-    if isinstance(config.model, AEConfig):
+    if isinstance(config.model, AEConfig) and "prior" not in operations:
         images = inputs["encode"][:32]
         reconstructions = operations["generate"](operations["encode"](images)[0])
         return torch.stack([images, reconstructions], dim=1).flatten(0, 1)
-    out: Tensor = operations["generate"](inputs["generate"])
+    z = operations["prior"](inputs["prior"]) if "prior" in operations else inputs["generate"]
+    out: Tensor = operations["generate"](z)
     return out

@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from training import priors
 from training.checkpoint import State, load_network, read_tensors
 from training.config import Config, load_json
 from training.datasets import Dataset, spread
 from training.errors import CheckpointError
 from training.families import Family, build
+from training.priors import Mixture
 
 MODELS = Path("models")
 
@@ -25,13 +27,18 @@ class Trained:
     networks: Mapping[str, nn.Module]
     """By player name, in evaluation mode; weight averages where the family has them."""
     state: State
+    prior: Mixture | None = None
+    """Fitted afterwards to the codes of the training images; see `fitted_prior`."""
 
     def operations(self, train: Dataset, device: torch.device) -> dict[str, nn.Module]:
         """The modules that are evaluated and exported. `train` is the training split."""
         # One less than a batch of one process: with the image to score they make a batch of the size trained with.
         n = self.config.batch_size // self.config.accumulate // self.state.ranks - 1
         reference = torch.from_numpy(spread(train.images, n)).to(device).float() / 255
-        return {k: m.eval() for k, m in self.family.operations(self.networks, reference).items()}
+        modules = self.family.operations(self.networks, reference)
+        if self.prior is not None:
+            modules["prior"] = self.prior.to(device)
+        return {name: module.eval() for name, module in modules.items()}
 
 
 def resolve(target: str) -> Path:
@@ -61,7 +68,8 @@ def load_trained(folder: Path, data: Dataset, device: torch.device | str = "cpu"
     for name, network in family.networks.items():
         load_network(network, tensors, _prefix(family, name), path)
         network.to(device).eval().requires_grad_(False)
-    return Trained(folder, config, family, family.networks, state)
+    prior = priors.read(folder, state.images_seen)
+    return Trained(folder, config, family, family.networks, state, prior)
 
 
 def published_tensors(folder: Path, family: Family) -> tuple[dict[str, Tensor], dict[str, str]]:
