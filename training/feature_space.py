@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,20 @@ from training.families.classifier import ClassifierConfig
 from training.trained import MODELS, load_trained, resolve
 
 BATCH = 250
+
+
+class Seen(NamedTuple):
+    """Images as the classifier sees them."""
+
+    features: npt.NDArray[np.float32]
+    """(N, D)."""
+    probabilities: npt.NDArray[np.float32]
+    """(N, classes), of each class."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """(N,), the most probable classes."""
+        return np.asarray(self.probabilities.argmax(1), np.int64)
 
 
 class FeatureSpace:
@@ -31,13 +46,18 @@ class FeatureSpace:
         digest = hashlib.sha256((folder / "checkpoint.safetensors").read_bytes()).hexdigest()
         return cls(trained.config.name, digest, trained.networks["classifier"], device)
 
-    @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """uint8 or [0, 1] float images (N, C, H, W) -> features (N, D), predicted labels (N,)."""
+        seen = self.see(images)
+        return seen.features, seen.labels
+
+    @torch.no_grad()
+    def see(self, images: Tensor) -> Seen:
+        """uint8 or [0, 1] float images (N, C, H, W) -> features and class probabilities."""
         outputs = [self._network(batch) for batch in batches(images, self._device)]
         features = torch.cat([features for _, features in outputs]).cpu().numpy()
-        labels = torch.cat([logits.argmax(1) for logits, _ in outputs]).cpu().numpy()
-        return features, labels
+        probabilities = torch.cat([logits.softmax(1) for logits, _ in outputs]).cpu().numpy()
+        return Seen(features, probabilities)
 
 
 def batches(images: Tensor, device: torch.device) -> Iterator[Tensor]:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from training.metrics.scoring import auroc, expected_calibration_error, platt_scaling
+from training.metrics.scoring import (
+    auroc,
+    calibration_error_floor,
+    expected_calibration_error,
+    platt_scaling,
+    reliability_curve,
+    temperature_scaling,
+)
 
 
 def test_auroc_counts_the_pairs_that_are_in_order() -> None:
@@ -50,6 +57,34 @@ def test_what_is_no_probability_is_refused(
         expected_calibration_error(np.array(probabilities), np.array(is_real))
 
 
+def test_the_reliability_curve_by_hand() -> None:
+    probabilities = np.array([0.1, 0.3, 0.7, 0.8, 0.9, 1.0])
+    is_real = np.array([False, True, True, True, True, False])
+    curve = reliability_curve(probabilities, is_real, bins=2)
+    np.testing.assert_allclose(curve.probability, [0.2, 0.85])
+    np.testing.assert_allclose(curve.frequency, [0.5, 0.75])
+    np.testing.assert_array_equal(curve.count, [2, 4])
+    # Four bins of a quarter: the third is empty after 0.7, and left out.
+    assert reliability_curve(probabilities[:2], is_real[:2], bins=4).count.tolist() == [1, 1]
+
+
+def test_the_reliability_curve_has_the_calibration_error_in_it() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.random(1000)
+    is_real = rng.random(1000) < probabilities**2
+    curve = reliability_curve(probabilities, is_real)
+    error = np.abs(curve.probability - curve.frequency) @ curve.count / 1000
+    assert error == pytest.approx(expected_calibration_error(probabilities, is_real), rel=1e-9)
+    assert error > 0.1
+
+
+def test_the_floor_of_the_calibration_error() -> None:
+    # One bin: the mean of |frequency - 1/2| over binomial draws is sqrt(2 / pi) sd, here 0.5 / 20.
+    floor = calibration_error_floor(np.full(400, 0.5), bins=1, draws=2000)
+    assert floor == pytest.approx(np.sqrt(2 / np.pi) * 0.5 / 20, rel=0.05)
+    assert calibration_error_floor(np.array([0.0, 1.0])) == 0
+
+
 def logits_of_known_odds(n: int) -> tuple[np.ndarray, np.ndarray]:
     """Real x from N(1, 1), fake from N(-1, 1): log p_data / p_model = 2 x. The logits are x / 4 + 3."""
     rng = np.random.default_rng(0)
@@ -67,6 +102,22 @@ def test_platt_scaling_finds_the_true_odds() -> None:
     after = expected_calibration_error(expit(slope * logits + intercept), is_real)
     assert before > 0.4
     assert after < 0.01
+
+
+def test_temperature_scaling_finds_the_slope_where_there_is_no_offset() -> None:
+    logits, is_real = logits_of_known_odds(40000)
+    assert temperature_scaling(logits - 3, is_real) == pytest.approx(8, rel=0.03)
+    # It keeps 0 where it is: with the offset of 3 left in, no slope is right.
+    slope = temperature_scaling(logits, is_real)
+    assert slope < 0.2
+    assert expected_calibration_error(expit(slope * logits), is_real) < 0.1
+    assert temperature_scaling(logits - 3, ~is_real) == 1e-6
+
+
+def test_temperature_scaling_weighs_both_kinds_alike() -> None:
+    logits, is_real = logits_of_known_odds(40000)
+    keep = np.sort(np.concatenate([np.flatnonzero(is_real), np.flatnonzero(~is_real)[::10]]))
+    assert temperature_scaling(logits[keep] - 3, is_real[keep]) == pytest.approx(8, rel=0.05)
 
 
 def test_the_odds_do_not_depend_on_how_many_fakes_were_shown() -> None:

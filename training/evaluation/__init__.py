@@ -1,0 +1,1 @@
+"""What `training.evaluate` measures, by subject: results that say how they were got."""

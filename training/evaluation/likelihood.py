@@ -1,0 +1,190 @@
+"""Models that encode: reconstructions, bounds of log p(x), and what the latent tells of the image."""
+
+import math
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.datasets import spread
+from training.families.vae import VAEConfig
+from training.feature_space import BATCH, batches
+from training.metrics.aggregate_posterior import elbo_surgery
+from training.metrics.elbo import (
+    active_units,
+    bernoulli_log_likelihood_nats,
+    gaussian_kl_nats,
+    gaussian_log_likelihood_nats,
+    mse,
+    psnr_db,
+)
+from training.metrics.importance_weighted import importance_weighted_bounds
+from training.report import Result, seconds_since
+from training.trained import Trained
+
+SEED = 0
+ELBO_SAMPLES = 8
+IW_DRAWS = 5000
+IW_IMAGES = 50
+"""On a CPU, where more would take many minutes; CUDA takes all test images."""
+IW_CUDA_BATCH = 5000
+
+
+@torch.no_grad()
+def reconstruction(operations: Mapping[str, nn.Module], images: Tensor, device: torch.device) -> list[Result]:
+    started = time.monotonic()
+    pairs = [(x, operations["generate"](operations["encode"](x)[0])) for x in batches(images, device)]
+    errors = torch.cat([mse(x, y).cpu() for x, y in pairs])
+    psnr = torch.cat([psnr_db(x, y).cpu() for x, y in pairs])
+    protocol = "generate(mean of encode(x)) against x, test images"
+    n, seconds = len(errors), seconds_since(started)
+    return [
+        Result("mse", float(errors.mean()), "squared, pixels in [0, 1]", protocol, n, None, seconds),
+        Result("psnr_db", float(psnr.mean()), "dB", f"{protocol}; mean over images", n, None, seconds),
+    ]
+
+
+@torch.no_grad()
+def elbo_terms(
+    trained: Trained,
+    operations: Mapping[str, nn.Module],
+    images: Tensor,
+    device: torch.device,
+    samples: int = ELBO_SAMPLES,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """log p(x|z) (N,), mean over `samples` draws of q(z|x); KL per dimension (N, D); means (N, D). Nats."""
+    generator = torch.Generator(device).manual_seed(SEED)
+    likelihoods, kls, means = [], [], []
+    for batch in batches(images, device):
+        mean, logvar = operations["encode"](batch)
+        draws = []
+        for _ in range(samples):
+            noise = torch.randn(mean.shape, generator=generator, device=device)
+            p = operations["generate"](mean + torch.exp(0.5 * logvar) * noise)
+            draws.append(_log_likelihood(trained, batch, p))
+        likelihoods.append(torch.stack(draws).mean(0).cpu())
+        kls.append(gaussian_kl_nats(mean.double(), logvar.double()).cpu())
+        means.append(mean.cpu())
+    return torch.cat(likelihoods), torch.cat(kls), torch.cat(means)
+
+
+def stddev(trained: Trained) -> float | None:
+    """The learned standard deviation of a Gaussian likelihood, in units of pixels in [0, 1]; None for others."""
+    model = trained.config.model
+    if isinstance(model, VAEConfig) and model.likelihood == "gaussian":
+        return float(trained.networks["vae"].get_parameter("log_stddev").exp())
+    return None
+
+
+def _log_likelihood(trained: Trained, images: Tensor, p: Tensor) -> Tensor:
+    sigma = stddev(trained)
+    if sigma is None:
+        return bernoulli_log_likelihood_nats(images, p)
+    return gaussian_log_likelihood_nats(images, p, sigma)
+
+
+def elbo(
+    trained: Trained, operations: Mapping[str, nn.Module], images: Tensor, device: torch.device
+) -> list[Result]:
+    started = time.monotonic()
+    log_likelihood, kl, means = elbo_terms(trained, operations, images, device)
+    protocol = f"mean over test images, {ELBO_SAMPLES} samples of q(z|x) each"
+    n, seconds = len(means), seconds_since(started)
+    values = {
+        "elbo_nats": float((log_likelihood - kl.sum(1)).mean()),
+        "log_likelihood_nats": float(log_likelihood.mean()),
+        "kl_nats": float(kl.sum(1).mean()),
+    }
+    active = Result(
+        "active_units",
+        int(active_units(means).sum()),
+        f"of {means.shape[1]}",
+        "Var over test x of E[z|x] > 0.01",
+        n,
+        None,
+        seconds,
+    )
+    return [*(Result(k, v, "nats", protocol, n, SEED, seconds) for k, v in values.items()), active]
+
+
+@torch.no_grad()
+def kl_parts(operations: Mapping[str, nn.Module], images: Tensor, device: torch.device) -> list[Result]:
+    """kl_nats = mutual_information_nats + marginal_kl_nats."""
+    started = time.monotonic()
+    posteriors = [operations["encode"](batch) for batch in batches(images, device)]
+    mean, logvar = (torch.cat(parts).cpu() for parts in zip(*posteriors, strict=True))
+    parts, n = elbo_surgery(mean, logvar, SEED), len(mean)
+    seconds = seconds_since(started)
+    mixture = f"q(z) the mixture of the posteriors of {n:,} test images, a draw of each"
+    return [
+        Result(
+            "mutual_information_nats",
+            parts.mutual_information_nats,
+            "nats",
+            f"I(x; z), {mixture}: at most log {n:,} = {math.log(n):.2f}",
+            n,
+            SEED,
+            seconds,
+        ),
+        Result(
+            "marginal_kl_nats",
+            parts.marginal_kl_nats,
+            "nats",
+            f"KL(q(z) || p(z)), {mixture}",
+            n,
+            SEED,
+            seconds,
+        ),
+    ]
+
+
+@torch.no_grad()
+def importance_weighted(
+    trained: Trained, operations: Mapping[str, nn.Module], test: np.ndarray, device: torch.device
+) -> list[Result]:
+    """IW_IMAGES of the test images, evenly spaced; on CUDA all of them."""
+    started = time.monotonic()
+    on_cuda = device.type == "cuda"
+    images = torch.from_numpy(spread(test, len(test) if on_cuda else IW_IMAGES))
+    x = torch.cat(list(batches(images, device)))
+    posteriors = [operations["encode"](batch) for batch in batches(images, device)]
+    mean, logvar = (torch.cat(parts) for parts in zip(*posteriors, strict=True))
+
+    def log_likelihood(index: int, z: Tensor) -> Tensor:
+        return _log_likelihood(trained, x[index], operations["generate"](z))
+
+    batch = IW_CUDA_BATCH if on_cuda else BATCH
+    bounds = importance_weighted_bounds(mean, logvar, log_likelihood, IW_DRAWS, SEED, batch)
+    values, gaps = bounds.importance_weighted_nats, bounds.importance_weighted_nats - bounds.elbo_nats
+    n, seconds, name = len(values), seconds_since(started), f"iw{IW_DRAWS}"
+    pixels = x[0].numel()
+    # A density over [0, 1] becomes a probability of 256 grey levels, 1/256 apart: 8 bits more a pixel.
+    grey_level_bits = 0.0 if stddev(trained) is None else 8.0
+    protocol = (
+        f"importance-weighted bound of log p(x), {IW_DRAWS:,} draws of q(z|x), mean over {n:,} test images"
+        + ("" if n == len(test) else ", evenly spaced")
+    )
+
+    def result(suffix: str, value: float, unit: str, protocol: str) -> Result:
+        return Result(f"{name}_{suffix}", value, unit, protocol, n, SEED, seconds)
+
+    return [
+        result("nats", float(values.mean()), "nats", protocol),
+        result("nats_standard_error", _standard_error(values), "nats", f"of {name}_nats, over its images"),
+        result(
+            "bits_per_dim",
+            -float(values.mean()) / (pixels * math.log(2)) + grey_level_bits,
+            "bits",
+            f"{protocol}, a pixel",
+        ),
+        result("gap_nats", float(gaps.mean()), "nats", f"{name}_nats less the ELBO of the same draws"),
+        result(
+            "gap_nats_standard_error", _standard_error(gaps), "nats", f"of {name}_gap_nats, over its images"
+        ),
+    ]
+
+
+def _standard_error(values: Tensor) -> float:
+    return float(values.std()) / math.sqrt(len(values))
