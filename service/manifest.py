@@ -98,12 +98,25 @@ class Anomaly(_Frozen):
 
 
 class Score(_Frozen):
-    """Probability of "real" from a discriminator's logit: sigmoid(slope * logit + intercept) (Platt 1999)."""
+    """Log odds of "real" from a discriminator's logit: a line through `knots`, straight between and beyond them.
+
+    Two knots are Platt's scaling (1999).
+    """
 
     loss: str
-    slope: Annotated[float, Field(gt=0)]
-    intercept: float
+    knots: Annotated[tuple[tuple[float, float], ...], Field(min_length=2)]
+    """(logit, log odds)"""
     calibrated_on: str
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if any(
+            a >= b for knot, following in pairwise(self.knots) for a, b in zip(knot, following, strict=True)
+        ):
+            raise ValueError(
+                "`knots` must rise strictly, in both numbers: no order of scores may be reversed"
+            )
+        return self
 
 
 class Dataset(_Frozen):

@@ -197,7 +197,7 @@ def score(
 ) -> DiscriminatorScore | ElboScore:
     """How much images look like the model's data: by its discriminator, or else by its ELBO.
 
-    The probability is sigmoid(slope * logit + intercept) with the manifest's calibration (Platt 1999), and
+    The probability is the sigmoid of the log odds that the manifest's calibration gives for the logit, and
     sigmoid(logit) without. The ELBO uses `elbo.SAMPLES` fixed draws of noise, the same for every image.
 
     Args:
@@ -225,11 +225,20 @@ def score(
 
 def _discriminator_score(model: Model, logit: Doubles) -> DiscriminatorScore:
     calibration = model.manifest.score
-    slope, intercept = (calibration.slope, calibration.intercept) if calibration else (1.0, 0.0)
-    log_ratio = np.clip(slope * logit + intercept, -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO)
+    log_odds = _through(calibration.knots, logit) if calibration else logit
+    log_ratio = np.clip(log_odds, -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO)
     return DiscriminatorScore(
         logit=logit, probability=1 / (1 + np.exp(-log_ratio)), density_ratio=np.exp(log_ratio)
     )
+
+
+def _through(knots: Sequence[tuple[float, float]], x: Doubles) -> Doubles:
+    """The piecewise linear function through `knots`, whose first and last piece have no end; (n,) -> (n,)."""
+    at, value = np.array(knots).T
+    slope = np.diff(value) / np.diff(at)
+    piece = np.clip(np.searchsorted(at, x, side="right") - 1, 0, len(slope) - 1)
+    y: Doubles = value[piece] + slope[piece] * (x - at[piece])
+    return y
 
 
 def _elbo_nats(model: Model, x: Floats, encoding: Encoding, label: Labels, samples: int) -> Doubles:

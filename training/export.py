@@ -32,6 +32,7 @@ from training.feature_space import batches
 from training.metrics.elbo import mse
 from training.onnx_graph import OPSET, Graph, export_graph, open_session
 from training.pictures import sheet_png
+from training.reliability import reliability_png
 from training.report import Report
 from training.run_dir import Provenance, RunDir
 from training.trained import MODELS, Trained, load_trained, published_tensors
@@ -75,6 +76,8 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
     }
     if samples is not None:
         files["samples.png"] = sheet_png(samples)
+    if (reliability := reliability_png(report)) is not None:
+        files["reliability.png"] = reliability
     if trained.prior is not None:
         files[priors.FILE] = (run.path / priors.FILE).read_bytes()
     try:
@@ -183,14 +186,10 @@ def _anomaly(trained: Trained, operations: Mapping[str, nn.Module], train: Train
 
 
 def _score(config: Config, report: Report) -> Score | None:
-    if not isinstance(config.model, GANConfig):
+    if not isinstance(config.model, GANConfig) or report.calibration is None:
         return None
-    values = report.values()
     return Score(
-        loss=config.model.loss,
-        slope=values["score_slope"],
-        intercept=values["score_intercept"],
-        calibrated_on=next(r.protocol for r in report.results if r.name == "score_slope"),
+        loss=config.model.loss, knots=report.calibration.knots, calibrated_on=report.calibration.fitted_on
     )
 
 

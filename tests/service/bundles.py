@@ -196,7 +196,7 @@ def write_ae(root: Path) -> Path:
 
 def write_gan(root: Path, *, version: int = 1, seed: int = 30) -> Path:
     graphs = {"generate": generate(GREY, seed=seed), "discriminate": discriminate(GREY, seed=seed + 1)}
-    score = {"loss": "hinge", "slope": 2.0, "intercept": -0.5, "calibrated_on": "test"}
+    score = {"loss": "hinge", "knots": [[0.0, -0.5], [1.0, 1.5]], "calibrated_on": "test"}
     return write(root, "tiny-gan", graphs, image=GREY, version=version, score=score)
 
 

@@ -152,3 +152,9 @@ def test_versions_are_numbers_in_the_order_of_numbers(tmp_path: Path) -> None:
     for name in ("10", "9", "01", "0", ".11-abc", "12-draft", "notes"):
         (tmp_path / name).mkdir()
     assert manifest.versions(tmp_path) == [9, 10]
+
+
+@pytest.mark.parametrize("knots", [[(0, 0)], [(0, 0), (0, 1)], [(0, 1), (1, 1)], [(0, 0), (2, 2), (1, 3)]])
+def test_a_calibration_that_reverses_scores_is_refused(knots: list[tuple[float, float]]) -> None:
+    with pytest.raises(ValidationError, match=r"must rise strictly|at least 2"):
+        manifest.Score(loss="hinge", knots=tuple(knots), calibrated_on="test")

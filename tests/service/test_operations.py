@@ -416,18 +416,22 @@ def test_a_percentile_of_the_elbo_needs_the_elbo(registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("calibration", "logit", "log_ratio"),
     [
-        ({"slope": 2.0, "intercept": -0.5}, 0.25, 0.0),
-        ({"slope": 2.0, "intercept": -0.5}, 1.0, 1.5),
-        ({"slope": 0.5, "intercept": 1.0}, -4.0, -1.0),
+        ([(0, -0.5), (1, 1.5)], 0.25, 0.0),
+        ([(0, -0.5), (1, 1.5)], 1.0, 1.5),
+        ([(0, 1.0), (2, 2.0)], -4.0, -1.0),
+        ([(-1, -3), (0, 0), (2, 1)], -2.0, -6.0),
+        ([(-1, -3), (0, 0), (2, 1)], -0.5, -1.5),
+        ([(-1, -3), (0, 0), (2, 1)], 0.0, 0.0),
+        ([(-1, -3), (0, 0), (2, 1)], 6.0, 3.0),
         (None, -1.25, -1.25),
         (None, 1e6, 700.0),
         (None, -1e6, -700.0),
     ],
 )
 def test_a_discriminator_score_by_hand(
-    make: Make, calibration: dict[str, float] | None, logit: float, log_ratio: float
+    make: Make, calibration: list[tuple[float, float]] | None, logit: float, log_ratio: float
 ) -> None:
-    score = None if calibration is None else {"loss": "hinge", "calibrated_on": "test", **calibration}
+    score = None if calibration is None else {"loss": "hinge", "calibrated_on": "test", "knots": calibration}
     model = make({"discriminate": constant_logit(logit)}, score=score, latent=None)
     got = operations.score(model, grey(1, 2))
     assert isinstance(got, DiscriminatorScore)

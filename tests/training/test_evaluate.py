@@ -1,6 +1,9 @@
 """Evaluation and export of real, if small, models."""
 
+import io
 import json
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +12,16 @@ import onnxruntime
 import pytest
 import torch
 from lightning.fabric import Fabric
+from PIL import Image
 
 from service.manifest import read_bundle
 from tests.training.recipes import MINI, mini, small
 from training.__main__ import main
 from training.config import Config
-from training.errors import CheckpointError
+from training.errors import CheckpointError, EvaluationError
 from training.evaluate import evaluate_folder
 from training.loop import train
+from training.reliability import KINDS, reliability_png
 from training.report import Report
 from training.run_dir import RunDir
 from training.trained import load_trained, resolve
@@ -31,6 +36,15 @@ def finished(config: Config, folder: Path) -> RunDir:
     run.begin_session(mini(), CPU, 1)
     train(config, mini(), run, Fabric(accelerator="cpu", devices=1), minutes=None, resume=False)
     return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_samples() -> Iterator[None]:
+    """The protocols' names with fewer numbers behind them: seconds instead of minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.evaluation.samples.SAMPLES", 1000)
+        patch.setattr("training.evaluation.likelihood.IW_DRAWS", 50)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +62,117 @@ def report(run: RunDir) -> Report:
     return Report.from_json(run.metrics.read_text())
 
 
+SAMPLES = {"fd10k", "kid10k", "precision", "recall", "density", "coverage"}
+FITTED = {f"{name}_fitted_prior" for name in SAMPLES}
+FLOORS = {"fd10k_train", "kid10k_train", "is10k_test"}
+BOUNDS = {
+    "elbo_nats",
+    "log_likelihood_nats",
+    "kl_nats",
+    "active_units",
+    "mutual_information_nats",
+    "marginal_kl_nats",
+    "iw50_nats",
+    "iw50_nats_standard_error",
+    "iw50_bits_per_dim",
+    "iw50_gap_nats",
+    "iw50_gap_nats_standard_error",
+}
+SCORE = {
+    f"score_{name}"
+    for name in (
+        "auroc",
+        "ece_raw",
+        "ece_temperature",
+        "ece_platt",
+        "ece",
+        "ece_floor",
+    )
+}
+
+
 def test_each_family_is_measured_by_what_it_does(runs: dict[str, RunDir]) -> None:
-    names = {family: set(report(run).values()) for family, run in runs.items()}
-    assert names["ae"] == {"mse", "psnr_db"}
-    assert {"elbo_nats", "kl_nats", "active_units", "mse", "fd10k", "precision"} <= names["vae"]
-    assert {"fd10k", "recall", "class_fraction_7", "score_auroc", "score_ece", "score_slope"} <= names["gan"]
+    names = {
+        family: {name for name in report(run).values() if not name.startswith("class_fraction_")}
+        for family, run in runs.items()
+    }
+    sampled = SAMPLES | FLOORS | {"is10k"}
+    assert names["ae"] == {"mse", "psnr_db"} | sampled | FITTED
+    assert names["vae"] == {"mse", "psnr_db", "ppl10k"} | BOUNDS | sampled | FITTED
+    assert names["gan"] == {"ppl10k"} | sampled | SCORE
     assert names["classifier"] == {"accuracy"}
+
+
+def test_values_agree_with_each_other(runs: dict[str, RunDir]) -> None:
     gan = report(runs["gan"]).values()
     assert sum(value for name, value in gan.items() if name[15:].isdigit()) == pytest.approx(1)
     assert gan["fd10k"] > gan["fd10k_train"] > 0
+    assert gan["kid10k"] > gan["kid10k_train"]
+    assert 1 <= gan["is10k"] <= 10
     vae = report(runs["vae"]).values()
     assert vae["elbo_nats"] == pytest.approx(vae["log_likelihood_nats"] - vae["kl_nats"], abs=1e-6)
+    parts = vae["mutual_information_nats"] + vae["marginal_kl_nats"]
+    assert parts == pytest.approx(vae["kl_nats"], rel=1e-6)
+    assert -0.01 < vae["mutual_information_nats"] <= math.log(200) + 1e-6
+    assert vae["iw50_gap_nats"] > 0
+    assert vae["iw50_bits_per_dim"] == pytest.approx(-vae["iw50_nats"] / (784 * math.log(2)))
+
+
+def test_an_autoencoder_is_sampled_from_its_fitted_prior_and_from_none(runs: dict[str, RunDir]) -> None:
+    found = report(runs["ae"])
+    protocols = {result.name: result.protocol for result in found.results}
+    assert "an autoencoder has no prior" in protocols["fd10k"]
+    assert "generate(prior(eps))" in protocols["fd10k_fitted_prior"]
+    values = found.values()
+    assert values["fd10k_fitted_prior"] != values["fd10k"]
+
+
+def test_the_curves_are_those_of_the_calibration_errors(runs: dict[str, RunDir]) -> None:
+    found = report(runs["gan"])
+    assert found.calibration is not None
+    for kind, (_, name, _) in KINDS.items():
+        curve = found.calibration.curves[kind]
+        gaps = np.abs(np.subtract(curve.probability, curve.frequency))
+        assert gaps @ curve.count / np.sum(curve.count) == pytest.approx(found.values()[name], abs=1e-6)
+    assert report(runs["vae"]).calibration is None
+
+
+def test_the_reliability_plot_is_made_of_the_report(runs: dict[str, RunDir]) -> None:
+    found = report(runs["gan"])
+    assert found.calibration is not None
+    png = reliability_png(found)
+    assert png is not None
+    assert Image.open(io.BytesIO(png)).size[0] > 400
+    assert reliability_png(found) == png
+    raw = found.calibration.curves["raw"]
+    moved = replace(raw, frequency=tuple(1 - value for value in raw.frequency))
+    calibration = replace(found.calibration, curves={**found.calibration.curves, "raw": moved})
+    assert reliability_png(replace(found, calibration=calibration)) != png
+    assert reliability_png(report(runs["vae"])) is None
+
+
+def test_a_report_is_read_as_it_was_written(runs: dict[str, RunDir]) -> None:
+    for run in runs.values():
+        assert Report.from_json(report(run).to_json()) == report(run)
+    written = json.loads(report(runs["gan"]).to_json())
+    before = {key: value for key, value in written.items() if key != "calibration"}
+    assert Report.from_json(json.dumps(before)).calibration is None, "as version 1 of a bundle has it"
+    for foreign in (
+        {**written, "calibration": {"curves": {}}},
+        {**written, "calibration": {**written["calibration"], "curves": {"raw": [1]}}},
+        {**written, "calibration": [1]},
+        {**written, "more": 1},
+        [written],
+    ):
+        with pytest.raises(EvaluationError, match=r"metrics.json is not understood"):
+            Report.from_json(json.dumps(foreign))
+
+
+def test_a_metric_that_the_record_never_had_is_no_difference(runs: dict[str, RunDir]) -> None:
+    now = report(runs["gan"])
+    older = replace(now, results=tuple(r for r in now.results if r.name != "kid10k"))
+    assert now.differences(older) == []
+    assert older.differences(now)[0].startswith("kid10k: nan here")
 
 
 def test_results_name_the_classifier_by_digest_and_their_protocol(runs: dict[str, RunDir]) -> None:
@@ -101,8 +215,8 @@ def bundles(runs: dict[str, RunDir], tmp_path_factory: pytest.TempPathFactory) -
 def test_a_bundle_holds_what_its_family_offers(bundles: dict[str, Path]) -> None:
     manifests = {family: read_bundle(folder) for family, folder in bundles.items()}
     assert {family: set(manifest.operations) for family, manifest in manifests.items()} == {
-        "ae": {"encode", "generate"},
-        "vae": {"encode", "generate"},
+        "ae": {"encode", "generate", "prior"},
+        "vae": {"encode", "generate", "prior"},
         "gan": {"generate", "discriminate"},
         "classifier": {"encode"},
     }
@@ -152,6 +266,8 @@ def test_golden_outputs_are_those_of_the_graphs(bundles: dict[str, Path]) -> Non
             "encode.image",
             "encode.mean",
             "encode.logvar",
+            "prior.eps",
+            "prior.z",
         }
         session = onnxruntime.InferenceSession(str(bundles["vae"] / "generate.onnx"))
         (image,) = session.run(None, {"z": golden["generate.z"]})
@@ -170,6 +286,7 @@ def test_the_card_tells_data_hardware_metrics_and_how_to_make_it_again(
         "images seen | 256",
         f"{value:.5g}",
         "Its recipe is not in this repository",
+        "![reliability](reliability.png)",
     ):
         assert text in card
 
@@ -209,7 +326,8 @@ def test_export_refuses_metrics_of_other_weights(
 def test_a_bundle_that_does_not_reproduce_its_record_fails(
     bundles: dict[str, Path], runs: dict[str, RunDir], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--data", str(MINI), "--device", "cpu"]
+    classifier = ["--classifier", str(runs["classifier"].path)]
+    arguments = ["--data", str(MINI), "--device", "cpu", *classifier]
     assert main(["evaluate", str(bundles["ae"]), *arguments]) == 0
     for path in bundles["ae"].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
