@@ -96,13 +96,16 @@ def model_row(name: str) -> str:
     def shown(*keys: str, digits: str) -> str:
         return " / ".join(format(metrics[key], digits) if key in metrics else "–" for key in keys)
 
+    # Precision and recall are of what /sample gives by default.
+    default = "_fitted_prior" if "fd10k_fitted_prior" in metrics else ""
     cells = [
         f"[`{name}`](models/{name}/{folder.name}/card.md)",
         shown("mse", digits=".4f"),
         shown("elbo_nats", digits=".1f"),
-        shown("fd10k", digits=".0f"),
-        shown("precision", "recall", digits=".2f"),
+        shown("fd10k", digits=",.0f"),
         shown("class_fraction_smallest", "class_fraction_largest", digits=".1%"),
+        shown("fd10k_fitted_prior", digits=".0f"),
+        shown(f"precision{default}", f"recall{default}", digits=".2f"),
         shown("score_auroc", "score_ece", digits=".3f"),
     ]
     return f"| {' | '.join(cells)} |"
