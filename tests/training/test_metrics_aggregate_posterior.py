@@ -56,3 +56,9 @@ def test_the_mixture_is_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_shapes_are_checked() -> None:
     with pytest.raises(ValueError, match="equal shapes"):
         elbo_surgery(torch.zeros(3, 2), torch.zeros(3, 1))
+
+
+def test_posteriors_that_are_nearly_points_tell_the_image() -> None:
+    mean = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)) * 5
+    parts = elbo_surgery(mean, torch.full((50, 3), -60.0), 0)
+    assert parts.mutual_information_nats == pytest.approx(math.log(50), rel=1e-6)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from training.metrics.elbo import gaussian_kl_nats
 
+SMALLEST_LOGVAR = -20.0
+"""Narrower posteriors count as this wide where q(z) is computed, whose terms would else cancel to nothing."""
 CHUNK_ELEMENTS = 1 << 23
 """Of the (samples, N) matrix of densities: 64 MiB at a time."""
 
@@ -39,6 +41,8 @@ def elbo_surgery(mean: Tensor, logvar: Tensor, seed: int = 0, samples: int = 1) 
             f"mean, logvar: expected equal shapes (N, D), got {tuple(mean.shape)} and {tuple(logvar.shape)}"
         )
     mean, logvar = mean.double(), logvar.double()
+    kl = float(gaussian_kl_nats(mean, logvar).sum(1).mean())
+    logvar = logvar.clamp(min=SMALLEST_LOGVAR)
     n, dim = mean.shape
     generator = torch.Generator().manual_seed(seed)
     differences = []
@@ -48,7 +52,6 @@ def elbo_surgery(mean: Tensor, logvar: Tensor, seed: int = 0, samples: int = 1) 
         differences.append(own - log_mixture_density(mean + torch.exp(0.5 * logvar) * noise, mean, logvar))
     # Of an image's draws the mean, so that the error is that of N independent values.
     per_image = torch.stack(differences).mean(0)
-    kl = float(gaussian_kl_nats(mean, logvar).sum(1).mean())
     information = float(per_image.mean())
     error = float(per_image.std(correction=min(1, n - 1))) / math.sqrt(n)
     return ElboSurgery(kl, information, kl - information, error)
