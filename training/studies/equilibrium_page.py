@@ -22,9 +22,9 @@ def headline(records: Sequence[Record]) -> str:
     away = max(abs(percent(loss, expected(r))) for r in apart for loss in r.outcome.results["loss_d_nats"])
     seeds = len(records[0].run.seeds)
     return (
-        f"Where p_gen = p_data, a learned discriminator's L_D is 2 log 2 within {at:.1g} % and the minimax L_G "
-        f"is -log 2 within {generator:.1g} %, in each of {len(same)} densities x {seeds} seeds. Elsewhere "
-        f"L_D is 2 log 2 - 2 JSD within {away:.1g} % in each of {len(apart)} pairs x {seeds} seeds."
+        f"Where p_gen = p_data, a learned discriminator's L_D is 2 log 2 within {rounded_up(at)} % and the minimax L_G "
+        f"is -log 2 within {rounded_up(generator)} %, in each of {len(same)} densities x {seeds} seeds. Elsewhere "
+        f"L_D is 2 log 2 - 2 JSD within {rounded_up(away)} % in each of {len(apart)} pairs x {seeds} seeds."
     )
 
 
@@ -80,6 +80,12 @@ def expected(record: Record) -> float:
 
 def percent(value: float, reference: float) -> float:
     return 100 * (value / reference - 1)
+
+
+def rounded_up(value: float) -> str:
+    """To one significant digit: a bound stays a bound."""
+    unit = 10.0 ** math.floor(math.log10(value))
+    return f"{unit * math.ceil(value / unit):.1g}"
 
 
 def _worst(values: Sequence[float], reference: float) -> str:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from training.studies.equilibrium import PAIRS, STUDY, jsd_nats, mixture, one_lost, quadrature_points
+from training.studies.equilibrium_page import rounded_up
 from training.studies.runner import run_study
 
 
@@ -45,3 +46,7 @@ def test_a_lost_mode_leaves_probabilities() -> None:
     lost = one_lost({"means": [[0.0], [1.0], [2.0]], "sd": 1.0, "weights": [0.25, 0.5, 0.25]})
     assert lost["means"] == [[0.0], [1.0]]
     assert lost["weights"] == pytest.approx([1 / 3, 2 / 3])
+
+
+def test_a_rounded_bound_is_still_a_bound() -> None:
+    assert [rounded_up(value) for value in (0.0121, 0.02, 0.00026, 0.96)] == ["0.02", "0.02", "0.0003", "1"]
