@@ -19,11 +19,17 @@ from training.trained import Trained, load_trained
 def train_family(
     config: Config, data: Dataset, device: torch.device
 ) -> tuple[Trained, list[Mapping[str, Any]]]:
-    """The trained networks (averages where the family has them), and the rows of the run's log."""
+    """The trained networks (averages where the family has them), and the rows of the run's log.
+
+    Raises:
+        KeyboardInterrupt: a signal ended the training, which then is no record.
+    """
     fabric = Fabric(accelerator=device.type, devices=1, precision=config.precision)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(Path(folder))
         run.create(config)
-        train(config, data, run, fabric, quiet=True)
-        log = [json.loads(line) for line in run.log.read_text().splitlines()]
+        outcome = train(config, data, run, fabric, quiet=True)
+        if outcome.stopped_by != "images":
+            raise KeyboardInterrupt(outcome.stopped_by)
+        log = [json.loads(line) for line in run.log.read_text().splitlines()] if run.log.exists() else []
         return load_trained(run.path, data, device), log

@@ -9,8 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.training.recipes import mini, small
 from training.__main__ import main
-from training.studies import figures, pages
+from training.loop import Outcome as LoopOutcome
+from training.studies import figures, networks, pages
 from training.studies.runner import load_records, run_study
 from training.studies.study import Outcome, Record, Run, Study
 
@@ -74,6 +76,15 @@ def test_what_is_recorded_is_not_run_again(tmp_path: Path) -> None:
     run_study(ADDING, tmp_path)
     assert executed == ["add-1", "add-2"]
     assert len(load_records(ADDING, tmp_path) or ()) == 2
+
+
+def test_a_training_that_a_signal_ended_is_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*args: object, **kwargs: object) -> LoopOutcome:
+        return LoopOutcome(images_seen=64, seconds=1.0, stopped_by="SIGTERM")
+
+    monkeypatch.setattr(networks, "train", stopped)
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
+        networks.train_family(small("ae"), mini(), torch.device("cpu"))
 
 
 def test_another_config_is_another_run(tmp_path: Path) -> None:
