@@ -1,9 +1,17 @@
 """Studies: what the theory says, shown with numbers. One file each."""
 
+from training.studies import blur, collapse, equilibrium, kl, sampling, vanishing
 from training.studies.study import Study
 
 
 def studies() -> dict[str, Study]:
     """All studies by name, in the order of the story."""
-    modules: tuple[Study, ...] = ()
+    modules: tuple[Study, ...] = (
+        sampling.STUDY,
+        kl.STUDY,
+        blur.STUDY,
+        vanishing.STUDY,
+        equilibrium.STUDY,
+        collapse.STUDY,
+    )
     return {study.name: study for study in modules}
