@@ -71,7 +71,7 @@ def test_the_python_runs(url: str) -> None:
         exec(compile(code.replace(URL, url), "README.md", "exec"), {})  # noqa: S102 - our own README
     nats, refusal = out.getvalue().splitlines()
     assert re.fullmatch(r"-\d+\.\d+ nats", nats)
-    assert refusal.startswith("404")
+    assert refusal.startswith("400")
 
 
 def test_every_make_command_exists() -> None:
