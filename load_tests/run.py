@@ -27,7 +27,7 @@ from tests.service.server import serve
 
 HERE = Path(__file__).parent
 # Beyond either, another program had part of the machine, and the ratio says nothing, however good it looks.
-MAX_LIMIT_DRIFT = 0.25
+MAX_LIMIT_DRIFT = 0.15
 MAX_RATIO = 1.05
 Role = Literal["generator", "autoencoder"]
 
