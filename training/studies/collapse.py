@@ -13,8 +13,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "relativistic-r1-r2": PLAIN | {"loss": "relativistic", "penalties": True},
     "minimax": PLAIN | {"loss": "minimax"},
     "nonsaturating": PLAIN,
-    "minibatch-discrimination": PLAIN
-    | {"coupling": "minibatch-discrimination", "kernels": 4, "kernel_dim": 2},
+    "minibatch-discrimination": PLAIN | {"coupling": "minibatch-discrimination"},
     "minibatch-stddev": PLAIN | {"coupling": "minibatch-stddev"},
     "packing": PLAIN | {"pack": 4},
     "r1-r2": PLAIN | {"penalties": True},
@@ -27,8 +26,8 @@ POINTS: dict[str, Any] = {
     "hidden": [64, 64, 64],
     "gain": 2.0,
     "octaves": 6,
-    "kernels": 8,
-    "kernel_dim": 4,
+    "kernels": 4,
+    "kernel_dim": 2,
     "batch_points": 128,
     "generator_steps": 1,
     "lr": [2e-3, 3e-3],
@@ -43,7 +42,6 @@ DATA: dict[str, dict[str, Any]] = {
 }
 GAMMA = {"ring": [0.3, 1e-2], "grid": [0.3, 3e-3]}
 """First and last, of the methods with penalties."""
-DIGIT_METHODS = ("nonsaturating", "relativistic-r1-r2")
 DIGITS: dict[str, Any] = {
     "kind": "digits",
     "latent_dim": 64,
@@ -102,8 +100,8 @@ def _full_plan() -> list[Run]:
     for seed in DIGIT_SEEDS:
         floor = {"kind": "digits-floor", "samples": DIGITS["samples"]}
         runs.append(Run(f"digits-real-{seed}", floor, (seed,)))
-        for name in DIGIT_METHODS:
-            runs.append(Run(f"digits-{name}-{seed}", DIGITS | METHODS[name], (seed,)))
+        for name, method in METHODS.items():
+            runs.append(Run(f"digits-{name}-{seed}", DIGITS | method, (seed,)))
     return runs
 
 

@@ -1,5 +1,6 @@
 """Figures of the study `collapse`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -66,11 +67,14 @@ def draw_progress(groups: Mapping[str, Mapping[str, Sequence[Record]]], path: Pa
 
 def draw_digits(found: Mapping[str, Sequence[Record]], path: Path) -> None:
     """48 samples of each method's first seed, in colour."""
-    figure, places = figures.axes(1, len(found), width=2.2 * len(found), height=3.1, squeeze=False)
-    for place, (name, records) in zip(places.flat, found.items(), strict=True):
+    columns = min(4, len(found))
+    rows = math.ceil(len(found) / columns)
+    figure, places = figures.axes(rows, columns, width=2.4 * columns, height=3.3 * rows, squeeze=False)
+    for place in places.flat:
+        place.set_axis_off()
+    for place, (name, records) in zip(places.flat, found.items(), strict=False):
         images = records[0].outcome.arrays["images"].transpose(0, 2, 3, 1)
         sheet = images.reshape(8, 6, 28, 28, 3).swapaxes(1, 2).reshape(8 * 28, 6 * 28, 3)
         place.imshow(sheet, interpolation="nearest")
-        place.set_axis_off()
         place.set_title(TITLES[name], fontsize=8)
     figures.save(figure, path)
