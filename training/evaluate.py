@@ -15,7 +15,7 @@ from torch import nn
 
 from training.datasets import Dataset, load
 from training.errors import CheckpointError
-from training.evaluation import likelihood, samples, score
+from training.evaluation import appearance, likelihood, samples, score
 from training.evaluation.likelihood import elbo_terms, stddev
 from training.evaluation.samples import sample
 from training.families import latent_dim
@@ -93,7 +93,9 @@ def _of_samples(
     source = (
         "samples" if has_prior else "images of z ~ N(0, I) (an autoencoder has no prior: not samples of it)"
     )
+    pixels = torch.from_numpy(test.images)
     results = samples.distances(against, seen, source)
+    results += appearance.sharpness(images, pixels, source, samples.SEED)
     results += samples.floors(against)
     results += samples.classes(against, seen)
     if has_prior:
@@ -104,11 +106,10 @@ def _of_samples(
         )
         source = "samples generate(prior(eps)), eps ~ N(0, I), of the prior fitted to codes,"
         results += samples.distances(against, space.see(fitted), source, "_fitted_prior")
+        results += appearance.sharpness(fitted, pixels, source, samples.SEED, "_fitted_prior")
     if "discriminate" not in operations:
         return results, None
-    found, calibration = score.discrimination(
-        operations["discriminate"], torch.from_numpy(test.images), images, device
-    )
+    found, calibration = score.discrimination(operations["discriminate"], pixels, images, device)
     return results + found, calibration
 
 

@@ -62,7 +62,16 @@ def report(run: RunDir) -> Report:
     return Report.from_json(run.metrics.read_text())
 
 
-SAMPLES = {"fd10k", "kid10k", "precision", "recall", "density", "coverage"}
+SAMPLES = {
+    "fd10k",
+    "kid10k",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "laplacian_variance",
+    "high_frequency_power",
+}
 FITTED = {f"{name}_fitted_prior" for name in SAMPLES}
 FLOORS = {"fd10k_train", "kid10k_train", "is10k_test"}
 BOUNDS = {
@@ -96,7 +105,7 @@ def test_each_family_is_measured_by_what_it_does(runs: dict[str, RunDir]) -> Non
         family: {name for name in report(run).values() if not name.startswith("class_fraction_")}
         for family, run in runs.items()
     }
-    sampled = SAMPLES | FLOORS | {"is10k"}
+    sampled = SAMPLES | FLOORS | {"is10k", "modes10k", "class_reverse_kl_nats"}
     assert names["ae"] == {"mse", "psnr_db"} | sampled | FITTED
     assert names["vae"] == {"mse", "psnr_db", "ppl10k"} | BOUNDS | sampled | FITTED
     assert names["gan"] == {"ppl10k"} | sampled | SCORE
@@ -109,6 +118,8 @@ def test_values_agree_with_each_other(runs: dict[str, RunDir]) -> None:
     assert gan["fd10k"] > gan["fd10k_train"] > 0
     assert gan["kid10k"] > gan["kid10k_train"]
     assert 1 <= gan["is10k"] <= 10
+    assert gan["modes10k"] == sum(value > 0 for name, value in gan.items() if name[15:].isdigit())
+    assert gan["class_reverse_kl_nats"] >= 0
     vae = report(runs["vae"]).values()
     assert vae["elbo_nats"] == pytest.approx(vae["log_likelihood_nats"] - vae["kl_nats"], abs=1e-6)
     parts = vae["mutual_information_nats"] + vae["marginal_kl_nats"]

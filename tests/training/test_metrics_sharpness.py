@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.metrics.sharpness import laplacian_variance, radial_power_spectrum
+from training.metrics.sharpness import high_frequency_power, laplacian_variance, radial_power_spectrum
 
 
 def test_laplacian_of_polynomials_is_that_of_calculus() -> None:
@@ -53,3 +53,14 @@ def test_blurring_lowers_both() -> None:
     assert after[0] == pytest.approx(before[0])
     assert (after[1:] < before[1:]).all()
     assert after[14] < 0.2 * before[14]
+
+
+def test_high_frequencies_are_those_of_fine_waves() -> None:
+    x = np.arange(28)
+
+    def power(cycles: int, amplitude: float = 1.0) -> float:
+        wave = amplitude * np.cos(2 * np.pi * cycles * x / 28)
+        return high_frequency_power(*radial_power_spectrum(np.broadcast_to(wave, (1, 28, 28))))
+
+    assert power(7) < 1e-20 < power(8)  # 7 of 28 is a quarter cycle a pixel, which is not beyond one
+    assert power(8, amplitude=3) == pytest.approx(9 * power(8))

@@ -95,7 +95,8 @@ def distances(against: Reference, samples: Seen, source: str, suffix: str = "") 
 def classes(against: Reference, samples: Seen) -> list[Result]:
     """Which classes the samples are of, and how clearly."""
     started = time.monotonic()
-    balance = class_balance(samples.labels, len(against.class_names))
+    kinds = len(against.class_names)
+    balance = class_balance(samples.labels, kinds, np.bincount(against.test.labels, minlength=kinds))
     score = classifier_score(samples.probabilities)
     n, seconds, name = len(samples.labels), seconds_since(started), against.space.name
     assigned = f"fraction of {n:,} samples that {name} assigns to a class"
@@ -108,6 +109,24 @@ def classes(against: Reference, samples: Seen) -> list[Result]:
 
     return [
         Result("is10k", score, "classes", information, n, SEED, seconds),
+        Result(
+            "modes10k",
+            int(np.count_nonzero(balance.fractions)),
+            f"of {kinds}",
+            f"classes that {name} sees among {n:,} samples",
+            n,
+            SEED,
+            seconds,
+        ),
+        Result(
+            "class_reverse_kl_nats",
+            balance.kl_nats,
+            "nats",
+            f"KL(samples || test images) of the classes that {name} sees, {n:,} samples",
+            n,
+            SEED,
+            seconds,
+        ),
         fraction("smallest", balance.smallest, ", rarest"),
         fraction("largest", balance.largest, ", most frequent"),
         *(fraction(name, value) for name, value in zip(against.class_names, balance.fractions, strict=True)),

@@ -20,7 +20,7 @@ class ClassBalance(NamedTuple):
 
 
 def class_balance(
-    labels: npt.NDArray[np.integer], n_classes: int, reference: npt.NDArray[np.float64] | None = None
+    labels: npt.NDArray[np.integer], n_classes: int, reference: npt.NDArray[np.number] | None = None
 ) -> ClassBalance:
     """The class balance of samples with the given `labels` (N,), each the most probable class of one sample.
 

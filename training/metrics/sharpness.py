@@ -4,6 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 Images = npt.NDArray[np.floating]
+HIGH_FREQUENCY = 0.25
+"""Cycles/pixel: half the Nyquist frequency."""
 
 
 def laplacian_variance(images: Images) -> npt.NDArray[np.float64]:
@@ -34,3 +36,12 @@ def radial_power_spectrum(images: Images) -> tuple[npt.NDArray[np.float64], npt.
     sums = np.bincount(ring[inside], power[inside], minlength=last + 1)
     counts = np.bincount(ring[inside], minlength=last + 1)
     return np.arange(last + 1) / size, sums / counts
+
+
+def high_frequency_power(frequencies: npt.ArrayLike, power: npt.ArrayLike) -> float:
+    """The power beyond HIGH_FREQUENCY of a `radial_power_spectrum`, (K,) each, up to a constant factor.
+
+    Each ring counts as often as it has frequencies, which is in proportion to its radius.
+    """
+    f = np.asarray(frequencies, np.float64)
+    return float(np.sum((f * np.asarray(power, np.float64))[f > HIGH_FREQUENCY]))

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from training.metrics.sharpness import HIGH_FREQUENCY, high_frequency_power
 from training.studies.figures import COLOURS, axes, save, show_images
 from training.studies.pages import mean_sd, table
 from training.studies.study import Record
@@ -22,8 +22,6 @@ MODELS = {
 }
 COLOUR = dict(zip(MODELS, ("#222222", *COLOURS), strict=False))
 NETWORKS = {"completion-mse": "squared error", "completion-adversarial": "adversarial"}
-HIGH_FREQUENCY = 0.25
-"""Cycles/pixel: half the Nyquist frequency."""
 
 
 def headline(records: Sequence[Record]) -> str:
@@ -113,7 +111,7 @@ error in the discriminator's features.
 
 def _results(records: Sequence[Record]) -> str:
     data = _of(records, "data")[0].outcome.results
-    high = _high_power(data["frequencies"], data["power"])
+    high = high_frequency_power(data["frequencies"], data["power"])
     rows = []
     for name, title in MODELS.items():
         results = [record.outcome.results for record in _of(records, name)]
@@ -123,7 +121,7 @@ def _results(records: Sequence[Record]) -> str:
                 title,
                 mean_sd(sharpness),
                 mean_sd([value / data["sharpness"] for value in sharpness]),
-                mean_sd([_high_power(r["frequencies"], r["power"]) / high for r in results]),
+                mean_sd([high_frequency_power(r["frequencies"], r["power"]) / high for r in results]),
                 mean_sd([r["fd"] for r in results]),
             ]
         )
@@ -227,12 +225,6 @@ def _completions(records: Sequence[Record], path: Path) -> None:
         show_images(place, np.concatenate([upper, lower], axis=1), len(truth))
         place.text(-0.02, 0.5, title, transform=place.transAxes, ha="right", va="center", fontsize=8)
     save(figure, path)
-
-
-def _high_power(frequencies: Sequence[float], power: Sequence[float]) -> float:
-    """The power of the rings above HIGH_FREQUENCY, each as often as it has frequencies (about its radius)."""
-    f: npt.NDArray[np.float64] = np.array(frequencies)
-    return float(np.sum((f * np.array(power))[f > HIGH_FREQUENCY]))
 
 
 def _of(records: Sequence[Record], name: str) -> list[Record]:
