@@ -20,7 +20,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 POINTS: dict[str, Any] = {
     "kind": "points",
-    "latent_bits": 6,
+    "latent_bits": 8,
     "latent_normals": 2,
     "normals_sd": 0.35,
     "hidden": [64, 64, 64],
@@ -38,7 +38,7 @@ POINTS: dict[str, Any] = {
 }
 DATA: dict[str, dict[str, Any]] = {
     "ring": {"data": "ring", "steps": 1500},
-    "grid": {"data": "grid", "steps": 2500, "batch_points": 256, "lr_floor": 0.1, "average_decay": 0.998},
+    "grid": {"data": "grid", "steps": 2500, "batch_points": 256, "lr_floor": 0.3, "average_decay": 0.998},
 }
 GAMMA = {"ring": [0.3, 1e-2], "grid": [0.3, 3e-3]}
 """First and last, of the methods with penalties."""

@@ -163,10 +163,10 @@ sd {c["normals_sd"]:g}. The generator's hidden units are tanh, with first weight
 usual, because leaky ReLU is slow to make steep steps. The discriminator also sees sines and cosines of the
 coordinates, {c["octaves"]} octaves of them: a mode is a hundredth as wide as the ring.
 
-The settings were chosen for the relativistic row, on the seeds that are reported; the others show what the
-loss, the penalties and the rest do in *this* recipe, and not the best that each could do.
-The seeds of a row are trained side by side as one stack of
-networks, each with its own noise, data and weights.
+The settings were chosen for the relativistic row, the last of them (the bits, the rate's floor) on eight seeds that
+are not among those reported; the other rows show what the loss, the penalties and the rest do in *this* recipe, and
+not the best that each could do. The seeds of a row are trained side by side as one stack of networks, each with its own
+noise, data and weights.
 
 ![Samples of every method]({folder.name}/points.png)
 
