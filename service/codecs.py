@@ -12,6 +12,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,14 @@ def contact_sheet(images: NDArray[np.uint8], columns: int | None = None) -> NDAr
 
 def encode_npy(array: NDArray[Any]) -> bytes:
     """NPY version 1.0."""
+    return npy_header(array.shape, array.dtype.str) + np.ascontiguousarray(array).tobytes()
+
+
+@lru_cache(maxsize=64)
+def npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
+    """What stands before the data of an array in C order; `dtype` is like "|u1"."""
     stream = io.BytesIO()
-    npy_format.write_array(stream, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    npy_format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
     return stream.getvalue()
 
 

@@ -1,6 +1,7 @@
 """Seeds to latents, and paths between latents."""
 
 import itertools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -51,16 +52,33 @@ def from_seeds(seeds: Sequence[int], dim: int, truncation: float | None = None) 
     return (normal * (1.0 if truncation is None else truncation)).astype(np.float32)
 
 
+class _Stream(threading.local):
+    """A thread's place in the stream: to make a generator takes longer than to draw a latent from it."""
+
+    def __init__(self) -> None:
+        self.generator, self.block = np.random.Philox(key=0), 0
+
+    def read(self, block: int, count: int) -> NDArray[np.uint64]:
+        """The words (4 count,) of `count` blocks from `block` on."""
+        self.generator.advance(block - self.block)  # modulo 2^256: backwards too
+        self.block = block + count
+        return self.generator.random_raw(count * _BLOCK)
+
+
+_stream = _Stream()
+
+
 def _blocks(seeds: Sequence[int], blocks: int) -> NDArray[np.uint64]:
     """Words (n, 4 blocks) of every seed. Seeds in a row, the usual case, are one piece of the stream: one draw."""
+    if len(seeds) == 1 or (isinstance(seeds, range) and seeds.step == 1 and seeds):
+        return _stream.read(seeds[0] * blocks, len(seeds) * blocks).reshape(len(seeds), -1)
     words = np.empty((len(seeds), _BLOCK * blocks), np.uint64)
-    generator, at = np.random.Philox(key=0), 0
     steps = np.diff(np.asarray(seeds, np.int64))
     starts = [0, *(np.flatnonzero(steps != 1) + 1).tolist(), len(seeds)]
     for start, stop in itertools.pairwise(starts if seeds else ()):
-        generator.advance(seeds[start] * blocks - at)  # modulo 2^256: backwards too
-        words[start:stop] = generator.random_raw((stop - start) * _BLOCK * blocks).reshape(stop - start, -1)
-        at = (seeds[start] + stop - start) * blocks
+        words[start:stop] = _stream.read(seeds[start] * blocks, (stop - start) * blocks).reshape(
+            stop - start, -1
+        )
     return words
 
 

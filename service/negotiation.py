@@ -1,11 +1,12 @@
 """Which form an answer takes (RFC 9110, sec. 12.5.1)."""
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 from service.errors import NotAcceptable
 
 
-def choose(accept: str | None, offered: Sequence[str]) -> str:
+@lru_cache(maxsize=256)
+def choose(accept: str | None, offered: tuple[str, ...]) -> str:
     """The media type to answer in: the client's highest q wins, then its more specific range, then our order.
 
     Args:

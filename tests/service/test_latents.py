@@ -66,6 +66,7 @@ def test_bits_that_are_all_zero_give_a_finite_latent(monkeypatch: pytest.MonkeyP
             return np.zeros(size, np.uint64)
 
     monkeypatch.setattr(np.random, "Philox", Zeros)
+    monkeypatch.setattr(latents, "_stream", latents._Stream())
     # sqrt(-2 log 2^-53), the longest radius there is.
     np.testing.assert_allclose(latents.from_seeds([1], 2), [[math.sqrt(106 * math.log(2)), 0]], rtol=1e-6)
 
