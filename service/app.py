@@ -4,7 +4,6 @@ import gc
 from typing import Any, cast
 
 import bentoml
-from starlette.responses import Response
 
 from service import answers, inputs, offers, operations, pages, telemetry
 from service.balance import Rebalance
@@ -14,6 +13,7 @@ from service.endpoint import endpoint, handlers
 from service.loader import Models
 from service.middleware import Gateway
 from service.registry import Model
+from service.scheduler import Work
 from service.schemas import (
     DecodeRequest,
     EncodeRequest,
@@ -59,64 +59,60 @@ class Latentry:
         return True
 
     @endpoint(SampleRequest, ImagesAnswer, answers.IMAGE_TYPES)
-    def sample(self, call: Call[SampleRequest]) -> Response:
+    def sample(self, call: Call[SampleRequest]) -> Work:
         """Draw new images."""
         model = _model(call)
         seeds = inputs.seeds(call.options, settings.max_images)
         labels = inputs.labels(call.options.label, len(seeds))
-        with call.record.inference():
-            images = operations.sample(model, seeds, call.options.truncation, labels, call.options.prior)
+        images = yield from operations.sample(
+            model, seeds, call.options.truncation, labels, call.options.prior
+        )
         return answers.images(call, model, images, items=({"seed": seed} for seed in seeds), seeds=seeds)
 
     @endpoint(ReconstructRequest, ImagesAnswer, answers.IMAGE_TYPES)
-    def reconstruct(self, call: Call[ReconstructRequest]) -> Response:
+    def reconstruct(self, call: Call[ReconstructRequest]) -> Work:
         """Encode images and decode them again; how far they come back from where they were."""
         model = _model(call)
         images = call.options.images.decode(model.manifest.image, settings)
         labels = inputs.labels(call.options.label, len(images))
         samples = call.options.samples if call.media_type in answers.WITH_DATA else 0
-        with call.record.inference():
-            result = operations.reconstruct(model, images, samples, labels)
+        result = yield from operations.reconstruct(model, images, samples, labels)
         return answers.images(call, model, result.images, items=answers.reconstruction_items(result))
 
     @endpoint(EncodeRequest, LatentsAnswer, answers.LATENT_TYPES)
-    def encode(self, call: Call[EncodeRequest]) -> Response:
+    def encode(self, call: Call[EncodeRequest]) -> Work:
         """The latent codes of images."""
         model = _model(call)
         images = call.options.images.decode(model.manifest.image, settings)
-        with call.record.inference():
-            encoding = operations.encode(model, images)
+        encoding = yield from operations.encode(model, images)
         return answers.latents(call, model, encoding)
 
     @endpoint(DecodeRequest, ImagesAnswer, answers.IMAGE_TYPES)
-    def decode(self, call: Call[DecodeRequest]) -> Response:
+    def decode(self, call: Call[DecodeRequest]) -> Work:
         """The images of latent codes."""
         model = _model(call)
         latents = call.options.latents.decode(offers.latent_dim(model), settings)
         labels = inputs.labels(call.options.label, len(latents))
-        with call.record.inference():
-            images = operations.decode(model, latents, labels)
+        images = yield from operations.decode(model, latents, labels)
         return answers.images(call, model, images)
 
     @endpoint(InterpolateRequest, ImagesAnswer, answers.IMAGE_TYPES)
-    def interpolate(self, call: Call[InterpolateRequest]) -> Response:
+    def interpolate(self, call: Call[InterpolateRequest]) -> Work:
         """The frames of a path between two seeds or latents, or through images."""
         model = _model(call)
         options = call.options
         labels = inputs.labels(options.label, options.steps)
-        with call.record.inference():
-            keys, seeds = inputs.keys(model, options, settings)
-            frames = operations.interpolate(model, keys, options.steps, options.path, labels)
+        keys, seeds = yield from inputs.keys(model, options, settings)
+        frames = yield from operations.interpolate(model, keys, options.steps, options.path, labels)
         return answers.images(call, model, frames, seeds=seeds)
 
     @endpoint(ScoreRequest, ScoresAnswer, answers.SCORE_TYPES)
-    def score(self, call: Call[ScoreRequest]) -> Response:
+    def score(self, call: Call[ScoreRequest]) -> Work:
         """How much images look like the model's training data."""
         model = _model(call)
         images = call.options.images.decode(model.manifest.image, settings)
         labels = inputs.labels(call.options.label, len(images))
-        with call.record.inference():
-            score = operations.score(model, images, labels)
+        score = yield from operations.score(model, images, labels)
         return answers.scores(call, model, score)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from service import latents
 from service.manifest import Likelihood
+from service.steps import Steps
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -22,11 +23,11 @@ def elbo_nats(
     x: Doubles,
     mean: Floats,
     logvar: Floats,
-    decode: Callable[[Floats], Doubles],
+    decode: Callable[[Floats], Steps[Doubles]],
     likelihood: Likelihood,
     *,
     samples: int = SAMPLES,
-) -> Doubles:
+) -> Steps[Doubles]:
     """A lower bound of log p(x): Kingma & Welling 2014, eq. 10, with L = `samples`.
 
     The noise is drawn from fixed seeds and is the same for every image: the bound is a function of the image.
@@ -46,7 +47,7 @@ def elbo_nats(
     total = np.zeros(len(x))
     for eps in latents.from_seeds(range(samples), mean.shape[1]):
         z = (mean64 + stddev * eps).astype(np.float32)
-        total += log_likelihood_nats(x, decode(z), likelihood)
+        total += log_likelihood_nats(x, (yield from decode(z)), likelihood)
     bound: Doubles = total / samples - kl_nats(mean64, logvar64)
     return bound
 

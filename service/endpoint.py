@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import bentoml
 from pydantic import BaseModel
-from starlette.responses import Response
 
 from service.calls import Call, RawRequest, parse
 from service.dispatch import Handler
+from service.scheduler import Work
 from service.schemas import Options
 
 T = TypeVar("T", bound=Options)
@@ -17,8 +17,8 @@ T = TypeVar("T", bound=Options)
 
 def endpoint(
     schema: type[T], answer: type[BaseModel], media_types: tuple[str, ...]
-) -> Callable[[Callable[[Any, Call[T]], Response]], Any]:
-    """Make a method a POST endpoint named after it.
+) -> Callable[[Callable[[Any, Call[T]], Work]], Any]:
+    """Make a method, written in steps, a POST endpoint named after it.
 
     Args:
         schema: options of the request.
@@ -26,13 +26,17 @@ def endpoint(
         media_types: all forms of the answer, the default first.
     """
 
-    def decorate(method: Callable[[Any, Call[T]], Response]) -> Any:
-        @functools.wraps(method)
-        def handle(service: Any, raw: RawRequest) -> Response:
+    def decorate(method: Callable[[Any, Call[T]], Work]) -> Any:
+        def work(service: Any, raw: RawRequest) -> Work:
             call = parse(raw, schema, media_types)
             call.record.model = call.options.model
             with call.locating_errors():
-                return method(service, call)
+                return (yield from method(service, call))
+
+        # To BentoML a generator would be a stream of answers.
+        @functools.wraps(method)
+        def handle(service: Any, raw: RawRequest) -> Work:
+            return work(service, raw)
 
         class Input(bentoml.IODescriptor):  # type: ignore[misc]  # bentoml has no type information here
             """For BentoML's description of the service; the request itself is read by `calls.parse`."""

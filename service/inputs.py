@@ -15,6 +15,7 @@ from service.latents import SEED_LIMIT
 from service.registry import Model
 from service.schemas import InterpolateRequest, SampleRequest
 from service.settings import Settings
+from service.steps import Steps
 
 
 def seeds(options: SampleRequest, limit: int) -> Sequence[int]:
@@ -45,7 +46,7 @@ def labels(label: int | Sequence[int] | None, n: int) -> Sequence[int] | None:
 
 def keys(
     model: Model, options: InterpolateRequest, settings: Settings
-) -> tuple[NDArray[np.float32], list[int]]:
+) -> Steps[tuple[NDArray[np.float32], list[int]]]:
     """Ends of a path, (k, dim), and the seeds among them.
 
     Raises:
@@ -59,18 +60,19 @@ def keys(
         images = options.images.decode(model.manifest.image, settings)
         if len(images) < 2:
             raise BadRequest.at("images", f"must be two or more, got {len(images)}")
-        return operations.encode(model, images).mean, []
+        encoding = yield from operations.encode(model, images)
+        return encoding.mean, []
     ends = {"from": options.start, "to": options.end}
     missing = [name for name, end in ends.items() if end is None]
     if missing:
         raise BadRequest.of((name, "is required, unless `images` are given") for name in missing)
     used = [end for end in ends.values() if isinstance(end, int)]
-    rows = [
-        operations.draw(model, [end], prior=options.prior)[0]
-        if isinstance(end, int)
-        else uploads.latent(name, end or (), offers.latent_dim(model))
-        for name, end in ends.items()
-    ]
+    rows = []
+    for name, end in ends.items():
+        if isinstance(end, int):
+            rows.append((yield from operations.draw(model, [end], prior=options.prior))[0])
+        else:
+            rows.append(uploads.latent(name, end or (), offers.latent_dim(model)))
     return np.stack(rows), used
 
 

@@ -1,6 +1,7 @@
 """What a model does for a caller: sample, reconstruct, encode, decode, interpolate, score.
 
-Plain functions on arrays. Images are uint8 (N, H, W, C) here, and float32 (N, C, H, W) in [0, 1] in graphs.
+Plain functions on arrays, in steps (see service/steps.py): what a graph shall run is handed to whoever takes them.
+Images are uint8 (N, H, W, C) here, and float32 (N, C, H, W) in [0, 1] in graphs.
 Everything about image i depends on image i alone, never on the images beside it.
 """
 
@@ -15,6 +16,7 @@ from service.errors import BadRequest
 from service.latents import Prior
 from service.manifest import Likelihood
 from service.registry import Model
+from service.steps import Steps, run
 from service.tensors import Doubles, Floats, Images, Labels
 
 # exp of more than this overflows float64; JSON has no infinity.
@@ -70,7 +72,7 @@ class ElboScore:
 
 def draw(
     model: Model, seeds: Sequence[int], truncation: float | None = None, prior: Prior | None = None
-) -> Floats:
+) -> Steps[Floats]:
     """Latents (n, dim), one a seed: normal draws (see `latents.from_seeds`), or what the `prior` graph makes of them.
 
     Args:
@@ -88,7 +90,7 @@ def draw(
     eps = latents.from_seeds(seeds, offers.latent_dim(model), truncation)
     if prior == "normal" or not fitted:
         return eps
-    (z,) = model.graph("prior").run(eps=eps)
+    (z,) = yield from run(model.graph("prior"), eps=eps)
     return z
 
 
@@ -98,7 +100,7 @@ def sample(
     truncation: float | None = None,
     labels: Sequence[int] | None = None,
     prior: Prior | None = None,
-) -> Images:
+) -> Steps[Images]:
     """Images drawn from the model, one a seed.
 
     Args:
@@ -111,17 +113,18 @@ def sample(
         NotFound: the model has no prior over its latents, or does not generate.
         BadRequest: labels that the model does not take, or a prior that it has not.
     """
-    z = draw(model, seeds, truncation, prior)
-    return tensors.to_images(_decode(model, z, tensors.from_labels(model, labels, len(z))))
+    z = yield from draw(model, seeds, truncation, prior)
+    label = tensors.from_labels(model, labels, len(z))
+    return tensors.to_images((yield from _decode(model, z, label)))
 
 
-def encode(model: Model, images: Images) -> Encoding:
+def encode(model: Model, images: Images) -> Steps[Encoding]:
     """Raises NotFound where the model does not encode, BadRequest for images of another shape."""
     offers.require(model, "encode")
-    return _encode(model, tensors.from_images(model, images))
+    return (yield from _encode(model, tensors.from_images(model, images)))
 
 
-def decode(model: Model, z: Floats, labels: Sequence[int] | None = None) -> Images:
+def decode(model: Model, z: Floats, labels: Sequence[int] | None = None) -> Steps[Images]:
     """Images (n, H, W, C) of latents (n, dim).
 
     Raises:
@@ -132,7 +135,7 @@ def decode(model: Model, z: Floats, labels: Sequence[int] | None = None) -> Imag
     z = tensors.from_latents(model, z, offers.latent_dim(model))
     label = tensors.from_labels(model, labels, len(z))
     try:
-        return tensors.to_images(_decode(model, z, label))
+        return tensors.to_images((yield from _decode(model, z, label)))
     except FloatingPointError as error:
         raise BadRequest.at("latents", f"are too large: {error}") from error
 
@@ -142,7 +145,7 @@ def reconstruct(
     images: Images,
     samples: int = elbo.SAMPLES,
     labels: Sequence[int] | None = None,
-) -> Reconstruction:
+) -> Steps[Reconstruction]:
     """Encode, then decode the means.
 
     Args:
@@ -156,11 +159,13 @@ def reconstruct(
     """
     offers.require(model, "reconstruct")
     x = tensors.from_images(model, images)
-    encoding = _encode(model, x)
+    encoding = yield from _encode(model, x)
     label = tensors.from_labels(model, labels, len(x))
-    decoded = _decode(model, encoding.mean, label)
+    decoded = yield from _decode(model, encoding.mean, label)
     mse = np.square(tensors.rows(x) - tensors.rows(decoded)).mean(axis=1)
-    bound = _elbo_nats(model, x, encoding, label, samples) if samples and offers.has_elbo(model) else None
+    bound = None
+    if samples and offers.has_elbo(model):
+        bound = yield from _elbo_nats(model, x, encoding, label, samples)
     return Reconstruction(
         images=tensors.to_images(decoded),
         mean=encoding.mean,
@@ -177,7 +182,7 @@ def interpolate(
     steps: int,
     path: latents.Path = "slerp",
     labels: Sequence[int] | None = None,
-) -> Images:
+) -> Steps[Images]:
     """`steps` images along a path through the latents `keys` (k, dim), both ends counted.
 
     For ends given as seeds, `keys` is `draw(model, seeds)`; for images, `encode(model, images).mean`.
@@ -189,12 +194,12 @@ def interpolate(
     """
     offers.require(model, "interpolate")
     keys = tensors.from_latents(model, keys, offers.latent_dim(model))
-    return decode(model, latents.walk(keys, steps, path), labels)
+    return (yield from decode(model, latents.walk(keys, steps, path), labels))
 
 
 def score(
     model: Model, images: Images, labels: Sequence[int] | None = None
-) -> DiscriminatorScore | ElboScore:
+) -> Steps[DiscriminatorScore | ElboScore]:
     """How much images look like the model's data: by its discriminator, or else by its ELBO.
 
     The probability is the sigmoid of the log odds that the manifest's calibration gives for the logit, and
@@ -212,10 +217,11 @@ def score(
     if "discriminate" in model.graphs:
         if labels is not None:
             raise BadRequest.at("label", f"must be left out: the discriminator of {model} takes none")
-        (logit,) = model.graph("discriminate").run(image=x)
+        (logit,) = yield from run(model.graph("discriminate"), image=x)
         return _discriminator_score(model, logit.astype(np.float64))
     label = tensors.from_labels(model, labels, len(x))
-    bound = _elbo_nats(model, x, _encode(model, x), label, elbo.SAMPLES)
+    encoding = yield from _encode(model, x)
+    bound = yield from _elbo_nats(model, x, encoding, label, elbo.SAMPLES)
     return ElboScore(
         elbo_nats=bound,
         bits_per_dim=elbo.bits_per_dim(bound, math.prod(x.shape[1:]), _likelihood(model)),
@@ -241,16 +247,17 @@ def _through(knots: Sequence[tuple[float, float]], x: Doubles) -> Doubles:
     return y
 
 
-def _elbo_nats(model: Model, x: Floats, encoding: Encoding, label: Labels, samples: int) -> Doubles:
+def _elbo_nats(model: Model, x: Floats, encoding: Encoding, label: Labels, samples: int) -> Steps[Doubles]:
     if encoding.logvar is None:
         raise ValueError(f"{model}: an ELBO needs the variance of q(z|x)")
-    return elbo.elbo_nats(
-        tensors.rows(x),
-        encoding.mean,
-        encoding.logvar,
-        lambda z: tensors.rows(_decode(model, z, label)),
-        _likelihood(model),
-        samples=samples,
+
+    def decoded(z: Floats) -> Steps[Doubles]:
+        return tensors.rows((yield from _decode(model, z, label)))
+
+    return (
+        yield from elbo.elbo_nats(
+            tensors.rows(x), encoding.mean, encoding.logvar, decoded, _likelihood(model), samples=samples
+        )
     )
 
 
@@ -276,14 +283,14 @@ def _anomaly_percentile(
     return percentile
 
 
-def _encode(model: Model, x: Floats) -> Encoding:
-    mean, *logvar = model.graph("encode").run(image=x)
+def _encode(model: Model, x: Floats) -> Steps[Encoding]:
+    mean, *logvar = yield from run(model.graph("encode"), image=x)
     return Encoding(mean, logvar[0] if logvar else None)
 
 
-def _decode(model: Model, z: Floats, label: Labels) -> Floats:
+def _decode(model: Model, z: Floats, label: Labels) -> Steps[Floats]:
     """Raises FloatingPointError where the graph overflows."""
-    (x,) = model.graph("generate").run(z=z, **label)
+    (x,) = yield from run(model.graph("generate"), z=z, **label)
     if bad := tensors.rows_not_finite(x):
         raise FloatingPointError(f"{model} makes no finite image of row {bad[0]}")
     return x

@@ -1,6 +1,6 @@
 """One ONNX graph in onnxruntime, with its names, types and shapes checked when it is opened."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,8 +44,10 @@ class Graph:
     def __init__(self, session: Any, operation: Operation, run_images: int) -> None:
         self.operation = operation
         self._session = session
-        self._run_images = run_images
+        self.run_images = run_images
+        self._input_rows = {t.name: (_NUMPY[t.dtype], _row(t)) for t in operation.inputs}
         self._output_names = [t.name for t in operation.outputs]
+        self._output_rows = [_row(t) for t in operation.outputs]
 
     @classmethod
     def open(
@@ -102,34 +104,50 @@ class Graph:
         Raises:
             ValueError: names, dtypes or shapes are not those of the graph.
         """
-        n = self._rows(inputs)
-        outputs = tuple(np.empty((n, *_row(t)), _NUMPY[t.dtype]) for t in self.operation.outputs)
-        for start in range(0, n, self._run_images):
-            rows = slice(start, min(start + self._run_images, n))
-            feed = {name: np.ascontiguousarray(array[rows]) for name, array in inputs.items()}
-            for output, part in zip(outputs, self._session.run(self._output_names, feed), strict=True):
-                if part.shape != output[rows].shape:  # assignment would broadcast one row to all
-                    raise RuntimeError(
-                        f"{self.operation.graph}: gave shape {part.shape}, expected {output[rows].shape}"
-                    )
+        n = self.check(inputs)
+        if n <= self.run_images:
+            return self.compute(inputs)
+        outputs = self.empty(n)
+        for start in range(0, n, self.run_images):
+            rows = slice(start, min(start + self.run_images, n))
+            parts = self.compute({name: array[rows] for name, array in inputs.items()})
+            for output, part in zip(outputs, parts, strict=True):
                 output[rows] = part
         return outputs
 
+    def compute(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+        """As `run`, in one run of the session: for checked inputs of `run_images` rows at most."""
+        feed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        n = len(next(iter(feed.values())))
+        outputs = tuple(self._session.run(self._output_names, feed)) if n else self.empty(0)
+        for output, shape in zip(outputs, self._output_rows, strict=True):
+            if output.shape != (n, *shape):  # one row would be broadcast to all
+                raise RuntimeError(
+                    f"{self.operation.graph}: gave shape {output.shape}, expected {(n, *shape)}"
+                )
+        return outputs
+
+    def empty(self, n: int) -> tuple[NDArray[Any], ...]:
+        """Room for the outputs of n rows."""
+        return tuple(np.empty((n, *_row(t)), _NUMPY[t.dtype]) for t in self.operation.outputs)
+
     def warm_up(self) -> None:
         """Run once on one row and once on the most rows of a run, so that no request pays for first times."""
-        for n in (1, self._run_images):
+        for n in (1, self.run_images):
             self.run(**{t.name: np.zeros((n, *_row(t)), _NUMPY[t.dtype]) for t in self.operation.inputs})
 
-    def _rows(self, inputs: dict[str, NDArray[Any]]) -> int:
-        expected = {t.name: t for t in self.operation.inputs}
-        if inputs.keys() != expected.keys():
-            raise ValueError(f"{self.operation.graph}: takes {sorted(expected)}, got {sorted(inputs)}")
+    def check(self, inputs: Mapping[str, NDArray[Any]]) -> int:
+        """How many rows the inputs have; raises ValueError as `run` does."""
+        if inputs.keys() != self._input_rows.keys():
+            raise ValueError(
+                f"{self.operation.graph}: takes {sorted(self._input_rows)}, got {sorted(inputs)}"
+            )
         n = len(next(iter(inputs.values())))
         for name, array in inputs.items():
-            tensor = expected[name]
-            if array.dtype != _NUMPY[tensor.dtype] or array.shape != (n, *_row(tensor)):
+            dtype, shape = self._input_rows[name]
+            if array.dtype != dtype or array.shape != (n, *shape):
                 raise ValueError(
-                    f"{self.operation.graph}: {name} must be {tensor.dtype} {(n, *_row(tensor))}, "
+                    f"{self.operation.graph}: {name} must be {dtype} {(n, *shape)}, "
                     f"got {array.dtype} {array.shape}"
                 )
         return n

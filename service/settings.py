@@ -33,12 +33,10 @@ class Settings(BaseSettings):
         ge=1,
         description="onnxruntime threads of a worker; more workers are faster than more threads",
     )
-    # A worker has one core, and requests that share it only slow each other down. A mix of all operations at 16
-    # images, one run each on two idle cores: p99 of 46 ms with 1 at a time, 67 with 2, 72 with 4, 110 with 16.
-    concurrency: int = Field(
-        default=1,
+    batch_images: int = Field(
+        default=64,
         ge=1,
-        description="Requests that a worker computes at a time; more let small ones pass large ones, and slow all down",
+        description="Most images that requests share a run of a graph for; 1: they share none",
     )
     max_images: int = Field(
         default=1024, ge=1, description="Most images (or frames) that a request may ask for or send"

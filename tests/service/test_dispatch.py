@@ -2,22 +2,23 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Receive
 
 from service import telemetry
 from service.calls import RawRequest
 from service.dispatch import Dispatch, Handler
 from service.errors import BadRequest
 from service.middleware import Gateway
+from service.scheduler import Part, Work
 from service.settings import Settings
 
-SETTINGS = Settings(request_timeout_s=0.5, max_body_bytes=1024, concurrency=2)
+SETTINGS = Settings(request_timeout_s=0.5, max_body_bytes=1024)
+SCOPE = {"type": "http", "method": "POST", "path": "/sample", "query_string": b"", "headers": []}
 bentoml = JSONResponse("from BentoML")
 
 
@@ -29,7 +30,8 @@ def client(handler: Handler) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(stack(handler)), base_url="http://test")
 
 
-def echo(raw: RawRequest) -> Response:
+def echo(raw: RawRequest) -> Work:
+    yield from ()
     return JSONResponse([raw.query, raw.content_type, raw.accept, raw.body.decode(), raw.record.operation])
 
 
@@ -62,7 +64,8 @@ async def test_limit_of_the_body_is_exact() -> None:
     ("error", "status"), [(BadRequest.at("n", "is too much"), 400), (ZeroDivisionError("secret"), 500)]
 )
 async def test_what_a_handler_raises_is_answered(error: Exception, status: int) -> None:
-    def raises(raw: RawRequest) -> Response:
+    def raises(raw: RawRequest) -> Work:
+        yield from ()
         raise error
 
     async with client(raises) as http:
@@ -74,7 +77,8 @@ async def test_what_a_handler_raises_is_answered(error: Exception, status: int) 
 async def test_a_handler_runs_in_a_thread_within_the_request() -> None:
     seen = []
 
-    def handler(raw: RawRequest) -> Response:
+    def handler(raw: RawRequest) -> Work:
+        yield from ()
         seen.append((threading.current_thread(), telemetry.current()))
         return Response()
 
@@ -86,31 +90,13 @@ async def test_a_handler_runs_in_a_thread_within_the_request() -> None:
     assert record.request_id == "abc"
 
 
-async def test_no_more_handlers_at_a_time_than_the_setting_says() -> None:
-    running, most, lock = 0, 0, threading.Lock()
-
-    def handler(raw: RawRequest) -> Response:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.02)
-        with lock:
-            running -= 1
-        return Response()
-
-    async with client(handler) as http:
-        answers = await asyncio.gather(*(http.post("/sample") for _ in range(8)))
-    assert {answer.status_code for answer in answers} == {200}
-    assert most == SETTINGS.concurrency
-
-
 async def test_a_request_that_timed_out_while_it_waited_is_not_computed() -> None:
-    computed = []
+    begun = []
     release = threading.Event()
 
-    def handler(raw: RawRequest) -> Response:
-        computed.append(raw.body)
+    def handler(raw: RawRequest) -> Work:
+        yield from ()
+        begun.append(raw.body)
         release.wait(10)
         return Response()
 
@@ -119,7 +105,59 @@ async def test_a_request_that_timed_out_while_it_waited_is_not_computed() -> Non
         release.set()
         assert [answer.status_code for answer in answers] == [504, 504, 504]
         assert (await http.post("/sample", content=b"last")).status_code == 200
-    assert computed == [b"0", b"1", b"last"]
+    assert begun == [b"0", b"last"]
+
+
+async def test_parts_are_sent_one_by_one_and_computed_no_sooner() -> None:
+    made, sent = [], []
+
+    def handler(raw: RawRequest) -> Work:
+        for i in range(3):
+            made.append(i)
+            yield Part(b"%d" % i, {"Content-Type": "text/plain", "X-N": "3"} if i == 0 else None)
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(0.02)  # a slow client
+            sent.append((message["body"], message["more_body"], list(made)))
+        else:
+            sent.append(dict(message["headers"])[b"x-n"])
+
+    await stack(handler)(SCOPE, _receive_once(), send)
+    assert sent == [
+        b"3",
+        (b"0", True, [0]),
+        (b"1", True, [0, 1]),
+        (b"2", True, [0, 1, 2]),
+        (b"", False, [0, 1, 2]),
+    ]
+
+
+async def test_a_stream_ends_with_its_client() -> None:
+    made: list[int] = []
+
+    def handler(raw: RawRequest) -> Work:
+        for i in range(1000):
+            made.append(i)
+            yield Part(b"x", {} if i == 0 else None)
+
+    gone = asyncio.Event()
+
+    async def receive() -> Message:
+        if not received:
+            received.append(1)
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if len(made) == 5:
+            gone.set()
+        await asyncio.sleep(0)
+
+    received: list[int] = []
+    await stack(handler)(SCOPE, receive, send)
+    assert len(made) < 10
 
 
 async def test_a_client_that_left_is_not_answered() -> None:
@@ -135,9 +173,20 @@ async def test_a_client_that_left_is_not_answered() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/sample", "headers": []}
-    await stack(echo)(scope, receive, send)
+    await stack(echo)(SCOPE, receive, send)
     assert sent == []
+
+
+def _receive_once() -> Receive:
+    messages: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    return receive
 
 
 async def _chunks(size: int) -> AsyncIterator[bytes]:

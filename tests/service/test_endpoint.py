@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 
 from service import telemetry
 from service.calls import Call, RawRequest
 from service.endpoint import endpoint, handlers
 from service.errors import BadRequest
+from service.scheduler import Part, Work
 from service.schemas import ImagesAnswer, SampleRequest
 
 
@@ -18,9 +19,10 @@ class Service:
         self.error = error
 
     @endpoint(SampleRequest, ImagesAnswer, ("image/png",))
-    def sample(self, call: Call[SampleRequest]) -> Response:
+    def sample(self, call: Call[SampleRequest]) -> Work:
         if self.error is not None:
             raise self.error
+        yield Part(b"begun")
         return JSONResponse([call.options.model, call.options.n, call.media_type])
 
     def helper(self) -> None:
@@ -35,7 +37,12 @@ def test_a_method_becomes_a_handler_of_its_path() -> None:
     found: dict[str, Any] = handlers(Service())
     assert list(found) == ["/sample"]
     request = raw(b'{"model": "m"}')
-    assert json.loads(found["/sample"](request).body) == ["m", 3, "image/png"]
+    work: Work = found["/sample"](request)
+    assert request.record.model == ""  # nothing is done before the first step
+    assert next(work) == Part(b"begun")
+    with pytest.raises(StopIteration) as end:
+        next(work)
+    assert json.loads(end.value.value.body) == ["m", 3, "image/png"]
     assert request.record.model == "m"
 
 
@@ -48,10 +55,10 @@ def test_bentoml_is_told_the_schema() -> None:
 
 def test_an_error_of_an_operation_names_where_its_field_was() -> None:
     with pytest.raises(BadRequest) as caught:
-        handlers(Service(BadRequest.at("n", "is too much")))["/sample"](raw(b'{"model": "m"}'))
+        next(handlers(Service(BadRequest.at("n", "is too much")))["/sample"](raw(b'{"model": "m"}')))
     assert caught.value.errors[0]["location"] == "query.n"
 
 
 def test_a_bad_request_does_not_reach_the_method() -> None:
     with pytest.raises(BadRequest, match="not JSON"):
-        handlers(Service(ZeroDivisionError("reached")))["/sample"](raw(b"{"))
+        next(handlers(Service(ZeroDivisionError("reached")))["/sample"](raw(b"{")))

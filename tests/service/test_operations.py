@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from service import latents, offers, operations, tensors
+from service import latents, offers, tensors
 from service.errors import BadRequest, NotFound
 from service.manifest import Operation
 from service.operations import DiscriminatorScore, ElboScore
 from service.registry import Model, Registry
-from tests.service import bundles
+from tests.service import bundles, finished
 from tests.service.bundles import DIM, GREY, Net
 
 PIXELS = 64
@@ -102,12 +102,12 @@ def test_what_each_model_offers(registry: Registry) -> None:
     [
         (
             "tiny-gan",
-            operations.encode,
+            finished.encode,
             "tiny-gan/2 cannot encode; it offers sample, decode, interpolate, score",
         ),
-        ("tiny-gan", operations.reconstruct, "tiny-gan/2 cannot reconstruct; it offers sample"),
-        ("tiny-ae", operations.score, "tiny-ae/1 cannot score; it offers reconstruct, encode, decode"),
-        ("tiny-cgan", operations.score, "tiny-cgan/1 cannot score; it offers sample, decode, interpolate"),
+        ("tiny-gan", finished.reconstruct, "tiny-gan/2 cannot reconstruct; it offers sample"),
+        ("tiny-ae", finished.score, "tiny-ae/1 cannot score; it offers reconstruct, encode, decode"),
+        ("tiny-cgan", finished.score, "tiny-cgan/1 cannot score; it offers sample, decode, interpolate"),
     ],
 )
 def test_what_a_model_cannot_do_is_not_found(
@@ -117,7 +117,7 @@ def test_what_a_model_cannot_do_is_not_found(
         call(registry.get(name), grey(0))
 
 
-@pytest.mark.parametrize("call", [operations.sample, operations.draw])
+@pytest.mark.parametrize("call", [finished.sample, finished.draw])
 def test_a_plain_autoencoder_cannot_be_sampled(registry: Registry, call: Callable[..., object]) -> None:
     reason = r"tiny-ae/1 cannot sample: it has no prior over its latents.*; it offers reconstruct, encode"
     with pytest.raises(NotFound, match=reason):
@@ -133,11 +133,11 @@ def test_a_sample_is_the_same_alone_and_at_any_place(registry: Registry) -> None
         if "sample" in offers.offered(model):
             conditional = model.name == "tiny-cgan"
             labels = [i % 3 for i in range(64)] if conditional else None
-            together = operations.sample(model, seeds, labels=labels)
+            together = finished.sample(model, seeds, labels=labels)
             assert together.dtype == np.uint8
             assert len({image.tobytes() for image in together}) == 64
             for i in (0, 15, 16, 37, 63):
-                alone = operations.sample(model, [seeds[i]], labels=[i % 3] if conditional else None)
+                alone = finished.sample(model, [seeds[i]], labels=[i % 3] if conditional else None)
                 assert alone.tobytes() == together[i].tobytes()
 
 
@@ -148,7 +148,7 @@ def test_scores_and_reconstructions_are_the_same_in_any_batch(registry: Registry
         model = registry.get(name)
         image = model.manifest.image
         images = random.randint(0, 256, (64, image.height, image.width, image.channels)).astype(np.uint8)
-        for call in (operations.score, operations.reconstruct):
+        for call in (finished.score, finished.reconstruct):
             if call.__name__ in offers.offered(model):
                 whole, part = vars(call(model, images)), vars(call(model, images[64 - n :]))
                 for key, value in part.items():
@@ -163,20 +163,20 @@ def test_a_sample_is_the_decoding_of_its_draw(registry: Registry) -> None:
     model = registry.get("tiny-vae")
     z = latents.from_seeds([5, 6], DIM, truncation=0.5)
     (raw,) = model.graph("generate").run(z=z)
-    images = operations.sample(model, [5, 6], truncation=0.5)
+    images = finished.sample(model, [5, 6], truncation=0.5)
     assert images.shape == (2, 8, 8, 1)
     np.testing.assert_array_equal(images[..., 0], np.rint(raw[:, 0] * 255))
-    assert not np.array_equal(images, operations.sample(model, [5, 6]))
+    assert not np.array_equal(images, finished.sample(model, [5, 6]))
 
 
 def test_a_model_that_breaks_by_itself_does_not_blame_the_caller(make: Make) -> None:
     model = make({"generate": flat(ONE)})
-    (z,) = operations.draw(model, [1])
+    (z,) = finished.draw(model, [1])
     broken = replace(model, graphs={"generate": Overflow()})  # type: ignore[dict-item]  # a stand-in
     with pytest.raises(FloatingPointError, match="made/1 makes no finite image of row 0"):
-        operations.sample(broken, [1])
+        finished.sample(broken, [1])
     with pytest.raises(BadRequest, match="latents: are too large"):
-        operations.decode(broken, z[None])
+        finished.decode(broken, z[None])
 
 
 class Overflow:
@@ -186,12 +186,12 @@ class Overflow:
 
 def test_colours_and_sides_keep_their_places(registry: Registry) -> None:
     model = registry.get("tiny-rgb")
-    images = operations.sample(model, [1, 2])
+    images = finished.sample(model, [1, 2])
     assert images.shape == (2, 8, 12, 3)
     (raw,) = model.graph("generate").run(z=latents.from_seeds([1, 2], DIM))
     np.testing.assert_array_equal(images, np.rint(np.moveaxis(raw, 1, -1) * 255))
     (mean, logvar) = model.graph("encode").run(image=np.moveaxis(images, -1, 1) / np.float32(255))
-    encoding = operations.encode(model, images)
+    encoding = finished.encode(model, images)
     np.testing.assert_array_equal(encoding.mean, mean)
     np.testing.assert_array_equal(encoding.logvar, logvar)
 
@@ -200,21 +200,21 @@ def test_a_fitted_prior_comes_before_the_decoder(registry: Registry) -> None:
     model = registry.get("tiny-prior")
     eps = latents.from_seeds([8, 9], DIM, truncation=0.7)
     (z,) = model.graph("prior").run(eps=eps)
-    np.testing.assert_array_equal(operations.draw(model, [8, 9], 0.7), z)
-    sampled = operations.sample(model, [8, 9], 0.7)
-    np.testing.assert_array_equal(sampled, operations.decode(model, z))
-    assert not np.array_equal(sampled, operations.decode(model, eps))
+    np.testing.assert_array_equal(finished.draw(model, [8, 9], 0.7), z)
+    sampled = finished.sample(model, [8, 9], 0.7)
+    np.testing.assert_array_equal(sampled, finished.decode(model, z))
+    assert not np.array_equal(sampled, finished.decode(model, eps))
 
 
 def test_the_prior_can_be_chosen(registry: Registry) -> None:
     model = registry.get("tiny-prior")
-    np.testing.assert_array_equal(operations.draw(model, [8], prior="fitted"), operations.draw(model, [8]))
-    normal = operations.draw(model, [8], 0.7, prior="normal")
+    np.testing.assert_array_equal(finished.draw(model, [8], prior="fitted"), finished.draw(model, [8]))
+    normal = finished.draw(model, [8], 0.7, prior="normal")
     np.testing.assert_array_equal(normal, latents.from_seeds([8], DIM, truncation=0.7))
     vae = registry.get("tiny-vae")
-    np.testing.assert_array_equal(operations.draw(vae, [8], prior="normal"), operations.draw(vae, [8]))
+    np.testing.assert_array_equal(finished.draw(vae, [8], prior="normal"), finished.draw(vae, [8]))
     with pytest.raises(BadRequest, match="tiny-vae/1 has no fitted prior"):
-        operations.sample(vae, [8], prior="fitted")
+        finished.sample(vae, [8], prior="fitted")
 
 
 def test_pixels_are_the_nearest_of_256_levels() -> None:
@@ -224,7 +224,7 @@ def test_pixels_are_the_nearest_of_256_levels() -> None:
 
 def test_labels_choose_the_class(registry: Registry) -> None:
     model = registry.get("tiny-cgan")
-    images = operations.sample(model, [1, 1, 1], labels=[0, 1, 0])
+    images = finished.sample(model, [1, 1, 1], labels=[0, 1, 0])
     assert np.array_equal(images[0], images[2])
     assert not np.array_equal(images[0], images[1])
 
@@ -243,12 +243,12 @@ def test_wrong_labels_are_refused(
     registry: Registry, name: str, labels: list[int] | None, reason: str
 ) -> None:
     with pytest.raises(BadRequest, match=reason):
-        operations.sample(registry.get(name), [1, 2], labels=labels)
+        finished.sample(registry.get(name), [1, 2], labels=labels)
 
 
 def test_a_discriminator_takes_no_label(registry: Registry) -> None:
     with pytest.raises(BadRequest, match="label: must be left out: the discriminator of tiny-gan/2"):
-        operations.score(registry.get("tiny-gan"), grey(0), labels=[1])
+        finished.score(registry.get("tiny-gan"), grey(0), labels=[1])
 
 
 # Latents and images at the door.
@@ -271,7 +271,7 @@ def test_a_discriminator_takes_no_label(registry: Registry) -> None:
 )
 def test_wrong_latents_are_refused(registry: Registry, z: Any, reason: str) -> None:
     with pytest.raises(BadRequest, match=reason):
-        operations.decode(registry.get("tiny-vae"), z)
+        finished.decode(registry.get("tiny-vae"), z)
 
 
 @pytest.mark.parametrize(
@@ -284,14 +284,14 @@ def test_wrong_latents_are_refused(registry: Registry, z: Any, reason: str) -> N
 )
 def test_images_of_another_shape_are_refused(registry: Registry, images: Any, got: str) -> None:
     reason = rf"images: must be uint8 \(n, 8, 8, 1\) for tiny-vae/1, got {got}"
-    for call in (operations.encode, operations.reconstruct, operations.score):
+    for call in (finished.encode, finished.reconstruct, finished.score):
         with pytest.raises(BadRequest, match=reason):
             call(registry.get("tiny-vae"), images)
 
 
 def test_a_plain_autoencoder_encodes_without_variance(registry: Registry) -> None:
-    assert operations.encode(registry.get("tiny-ae"), grey(0)).logvar is None
-    assert operations.encode(registry.get("tiny-vae"), grey(0)).logvar is not None
+    assert finished.encode(registry.get("tiny-ae"), grey(0)).logvar is None
+    assert finished.encode(registry.get("tiny-vae"), grey(0)).logvar is not None
 
 
 # Interpolation.
@@ -299,18 +299,18 @@ def test_a_plain_autoencoder_encodes_without_variance(registry: Registry) -> Non
 
 def test_an_interpolation_runs_from_key_to_key(registry: Registry) -> None:
     model = registry.get("tiny-vae")
-    keys = operations.draw(model, [1, 2, 3])
-    frames = operations.interpolate(model, keys, 5)
-    np.testing.assert_array_equal(frames[[0, 2, 4]], operations.decode(model, keys))
+    keys = finished.draw(model, [1, 2, 3])
+    frames = finished.interpolate(model, keys, 5)
+    np.testing.assert_array_equal(frames[[0, 2, 4]], finished.decode(model, keys))
     assert len({frame.tobytes() for frame in frames}) == 5
-    assert not np.array_equal(frames, operations.interpolate(model, keys, 5, "lerp"))
+    assert not np.array_equal(frames, finished.interpolate(model, keys, 5, "lerp"))
 
 
 def test_an_autoencoder_interpolates_between_images(registry: Registry) -> None:
     model = registry.get("tiny-ae")
-    keys = operations.encode(model, grey(0, 255)).mean
-    frames = operations.interpolate(model, keys, 3, "lerp")
-    np.testing.assert_array_equal(frames[1], operations.decode(model, keys.mean(0, keepdims=True))[0])
+    keys = finished.encode(model, grey(0, 255)).mean
+    frames = finished.interpolate(model, keys, 3, "lerp")
+    np.testing.assert_array_equal(frames[1], finished.decode(model, keys.mean(0, keepdims=True))[0])
 
 
 # Numbers worked out by hand.
@@ -320,7 +320,7 @@ def test_reconstruction_errors_by_hand(make: Make) -> None:
     # All pixels are decoded as sigmoid(0) = 0.5: white is off by 0.5, 51/255 = 0.2 by 0.3.
     anomaly = {"statistic": "mse", "split": "test", "quantiles": FLAT_QUANTILES}
     model = vae(make, ZERO, ONE, ZERO, anomaly=anomaly)
-    got = operations.reconstruct(model, grey(255, 51))
+    got = finished.reconstruct(model, grey(255, 51))
     assert np.unique(got.images).tolist() == [128]
     np.testing.assert_array_equal(got.mean, [ONE, ONE])
     np.testing.assert_allclose(got.mse, [0.25, 0.09], rtol=1e-6)
@@ -332,7 +332,7 @@ def test_reconstruction_errors_by_hand(make: Make) -> None:
 
 def test_a_perfect_reconstruction_has_no_psnr(make: Make) -> None:
     model = make({"generate": flat(ZERO, bias=100), "encode": constant_encode(ONE, ZERO)})
-    got = operations.reconstruct(model, grey(255))
+    got = finished.reconstruct(model, grey(255))
     assert got.mse.tolist() == [0]
     assert got.psnr == (None,)
     assert got.anomaly_percentile is None
@@ -344,7 +344,7 @@ def test_an_elbo_with_a_decoder_that_looks_away_by_hand(make: Make) -> None:
     quantiles = [float(i) for i in range(101)]
     anomaly = {"statistic": "negative_elbo_nats", "split": "test", "quantiles": quantiles}
     model = vae(make, ZERO, ONE, ZERO, anomaly=anomaly)
-    got = operations.score(model, grey(0, 200))
+    got = finished.score(model, grey(0, 200))
     assert isinstance(got, ElboScore)
     expected = -PIXELS * math.log(2) - 2
     np.testing.assert_allclose(got.elbo_nats, [expected, expected], rtol=1e-7)
@@ -356,7 +356,7 @@ def test_an_elbo_with_a_decoder_that_looks_away_by_hand(make: Make) -> None:
 def test_the_kl_counts_variance(make: Make) -> None:
     # 0.5 (4 + 0 - 1 - log 4) for each of the four latents of N(0, 4 I).
     model = vae(make, ZERO, ZERO, [math.log(4)] * DIM)
-    got = operations.score(model, grey(9))
+    got = finished.score(model, grey(9))
     assert isinstance(got, ElboScore)
     expected = -PIXELS * math.log(2) - 4 * 0.5 * (3 - math.log(4))
     np.testing.assert_allclose(got.elbo_nats, [expected], rtol=1e-6)
@@ -365,7 +365,7 @@ def test_the_kl_counts_variance(make: Make) -> None:
 def test_a_gaussian_elbo_by_hand(make: Make) -> None:
     # Black is one stddev of 0.5 from 0.5, and white too; 256 grey levels cost 8 bits a pixel.
     model = vae(make, ZERO, ZERO, ZERO, likelihood={"kind": "gaussian", "stddev": 0.5})
-    got = operations.score(model, grey(0, 255))
+    got = finished.score(model, grey(0, 255))
     assert isinstance(got, ElboScore)
     nats = -0.5 - math.log(0.5) - 0.5 * math.log(2 * math.pi)
     np.testing.assert_allclose(got.elbo_nats, [PIXELS * nats] * 2, rtol=1e-6)
@@ -381,13 +381,13 @@ def test_an_elbo_averages_over_reparameterised_draws(make: Make) -> None:
         p = 1 / (1 + math.exp(-(0.5 + 0.5 * eps)))
         total += PIXELS * (x * math.log(p) + (1 - x) * math.log(1 - p)) / 8
     kl = 0.5 * (0.25 + 0.25 - 1 - math.log(0.25))
-    got = operations.score(model, grey(51))
+    got = finished.score(model, grey(51))
     assert isinstance(got, ElboScore)
     np.testing.assert_allclose(got.elbo_nats, [total - kl], rtol=1e-6)
     # A reconstruction tells the same, if it is asked to.
-    assert operations.reconstruct(model, grey(51)).elbo_nats == got.elbo_nats
-    assert operations.reconstruct(model, grey(51), samples=2).elbo_nats != got.elbo_nats
-    assert operations.reconstruct(model, grey(51), samples=0).elbo_nats is None
+    assert finished.reconstruct(model, grey(51)).elbo_nats == got.elbo_nats
+    assert finished.reconstruct(model, grey(51), samples=2).elbo_nats != got.elbo_nats
+    assert finished.reconstruct(model, grey(51), samples=0).elbo_nats is None
 
 
 def test_a_certain_bernoulli_pixel_costs_no_more_than_its_margin(make: Make) -> None:
@@ -395,22 +395,22 @@ def test_a_certain_bernoulli_pixel_costs_no_more_than_its_margin(make: Make) -> 
         {"generate": flat(ZERO, bias=100), "encode": constant_encode(ZERO, ZERO)},
         likelihood={"kind": "bernoulli"},
     )
-    got = operations.score(model, grey(0, 255))
+    got = finished.score(model, grey(0, 255))
     assert isinstance(got, ElboScore)
     np.testing.assert_allclose(got.elbo_nats, [PIXELS * math.log(1e-6), -PIXELS * 1e-6], rtol=1e-5)
 
 
 def test_a_percentile_stays_between_0_and_100(make: Make) -> None:
     anomaly = {"statistic": "mse", "split": "test", "quantiles": [0.09 + i / 1000 for i in range(101)]}
-    got = operations.reconstruct(vae(make, ZERO, ZERO, ZERO, anomaly=anomaly), grey(255, 128, 51))
+    got = finished.reconstruct(vae(make, ZERO, ZERO, ZERO, anomaly=anomaly), grey(255, 128, 51))
     assert got.anomaly_percentile is not None
     np.testing.assert_allclose(got.anomaly_percentile, [100, 0, 0], atol=1e-3)
 
 
 def test_a_percentile_of_the_elbo_needs_the_elbo(registry: Registry) -> None:
     model = registry.get("tiny-vae")
-    assert operations.reconstruct(model, grey(0)).anomaly_percentile is not None
-    assert operations.reconstruct(model, grey(0), samples=0).anomaly_percentile is None
+    assert finished.reconstruct(model, grey(0)).anomaly_percentile is not None
+    assert finished.reconstruct(model, grey(0), samples=0).anomaly_percentile is None
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ def test_a_discriminator_score_by_hand(
 ) -> None:
     score = None if calibration is None else {"loss": "hinge", "calibrated_on": "test", "knots": calibration}
     model = make({"discriminate": constant_logit(logit)}, score=score, latent=None)
-    got = operations.score(model, grey(1, 2))
+    got = finished.score(model, grey(1, 2))
     assert isinstance(got, DiscriminatorScore)
     assert got.logit.tolist() == [logit, logit]
     np.testing.assert_allclose(got.probability, [1 / (1 + math.exp(-log_ratio))] * 2, rtol=1e-12)
@@ -444,4 +444,4 @@ def test_a_model_without_latents_offers_its_score_alone(make: Make) -> None:
     model = make({"discriminate": constant_logit(0)}, latent=None)
     assert offers.offered(model) == ("score",)
     with pytest.raises(NotFound, match=r"made/1 cannot decode; it offers score"):
-        operations.decode(model, np.zeros((1, DIM), np.float32))
+        finished.decode(model, np.zeros((1, DIM), np.float32))

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service import operations
+from service.operations import DiscriminatorScore, ElboScore
 from service.registry import Registry
+from tests.service import finished
 from tests.service.http.pictures import encode, grey, load_npy, load_png, npy
 
 NPY = {"Accept": "application/x-npy"}
@@ -27,7 +28,7 @@ def ok(response: httpx.Response, media_type: str) -> httpx.Response:
 
 
 def test_sample_gives_what_the_operation_gives(http: httpx.Client, registry: Registry) -> None:
-    expected = operations.sample(registry.get("tiny-vae"), [7, 8, 9])
+    expected = finished.sample(registry.get("tiny-vae"), [7, 8, 9])
     body = {"model": "tiny-vae", "n": 3, "seed": 7}
     answer = ok(http.post("/sample", json=body, headers=NPY), "application/x-npy")
     assert np.array_equal(load_npy(answer.content), expected)
@@ -45,7 +46,7 @@ def test_sample_gives_what_the_operation_gives(http: httpx.Client, registry: Reg
 
 
 def test_json_and_zip_say_the_seed_of_each_image(http: httpx.Client, registry: Registry) -> None:
-    expected = operations.sample(registry.get("tiny-rgb"), [5, 3])
+    expected = finished.sample(registry.get("tiny-rgb"), [5, 3])
     body = {"model": "tiny-rgb", "seeds": [5, 3]}
     answer = ok(http.post("/sample", json=body, headers=JSON), "application/json").json()
     assert answer.keys() == {"model", "version", "images"}
@@ -150,7 +151,7 @@ def _uploads(images: NDArray[np.uint8]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("n", [1, 3])
 def test_images_may_come_in_any_form(http: httpx.Client, registry: Registry, n: int) -> None:
     images = grey(n)
-    expected = operations.encode(registry.get("tiny-ae"), images).mean
+    expected = finished.encode(registry.get("tiny-ae"), images).mean
     ways = _uploads(images)
     assert len(ways) == (8 if n == 1 else 6)
     for way in ways:
@@ -167,7 +168,7 @@ def test_multipart_parts_may_be_options(http: httpx.Client) -> None:
 
 def test_reconstruct(http: httpx.Client, registry: Registry) -> None:
     images = grey(2)
-    expected = operations.reconstruct(registry.get("tiny-vae"), images)
+    expected = finished.reconstruct(registry.get("tiny-vae"), images)
     content, npy_type = npy(images), {"Content-Type": "application/x-npy"}
     answer = http.post("/reconstruct?model=tiny-vae", content=content, headers=npy_type | NPY)
     assert np.array_equal(load_npy(ok(answer, "application/x-npy").content), expected.images)
@@ -192,7 +193,7 @@ def test_reconstruct(http: httpx.Client, registry: Registry) -> None:
 
 def test_encode_then_decode(http: httpx.Client, registry: Registry) -> None:
     model, images = registry.get("tiny-vae"), grey(3)
-    encoding = operations.encode(model, images)
+    encoding = finished.encode(model, images)
     assert encoding.logvar is not None
     request = {"model": "tiny-vae", "images": [base64.b64encode(encode(i)).decode() for i in images]}
     answer = ok(http.post("/encode", json=request), "application/json").json()
@@ -203,7 +204,7 @@ def test_encode_then_decode(http: httpx.Client, registry: Registry) -> None:
         assert files.namelist() == ["mean.npy", "logvar.npy", "metadata.json"]
         assert np.array_equal(load_npy(files.read("logvar.npy")), encoding.logvar)
 
-    decoded = operations.decode(model, encoding.mean)
+    decoded = finished.decode(model, encoding.mean)
     rows = {"model": "tiny-vae", "latents": [item["mean"] for item in answer["latents"]]}
     assert np.array_equal(load_npy(http.post("/decode", json=rows, headers=NPY).content), decoded)
     as_npy = http.post(
@@ -216,15 +217,15 @@ def test_encode_then_decode(http: httpx.Client, registry: Registry) -> None:
 
 def test_interpolate_between_seeds_and_latents(http: httpx.Client, registry: Registry) -> None:
     model = registry.get("tiny-vae")
-    ends = operations.draw(model, [3, 900])
+    ends = finished.draw(model, [3, 900])
     by_seeds = {"model": "tiny-vae", "from": 3, "to": 900, "steps": 5}
     answer = http.post("/interpolate", json=by_seeds, headers=NPY)
-    expected = operations.interpolate(model, ends, 5, "slerp")
+    expected = finished.interpolate(model, ends, 5, "slerp")
     assert np.array_equal(load_npy(answer.content), expected)
     assert answer.headers["x-latentry-seeds"] == "3,900"
-    assert not np.array_equal(expected, operations.interpolate(model, ends, 5, "lerp"))
+    assert not np.array_equal(expected, finished.interpolate(model, ends, 5, "lerp"))
     straight = http.post("/interpolate?path=lerp", json=by_seeds, headers=NPY)
-    assert np.array_equal(load_npy(straight.content), operations.interpolate(model, ends, 5, "lerp"))
+    assert np.array_equal(load_npy(straight.content), finished.interpolate(model, ends, 5, "lerp"))
 
     mixed = {"model": "tiny-vae", "from": ends[0].tolist(), "to": 900, "steps": 5}
     answer = http.post("/interpolate", json=mixed, headers=NPY)
@@ -237,8 +238,8 @@ def test_interpolate_between_seeds_and_latents(http: httpx.Client, registry: Reg
 
 def test_interpolate_through_images(http: httpx.Client, registry: Registry) -> None:
     model, images = registry.get("tiny-ae"), grey(3)
-    keys = operations.encode(model, images).mean
-    expected = operations.interpolate(model, keys, 7, "slerp")
+    keys = finished.encode(model, images).mean
+    expected = finished.interpolate(model, keys, 7, "slerp")
     files = [("images", ("a", encode(image))) for image in images]
     answer = http.post("/interpolate?model=tiny-ae&steps=7", files=files, headers=NPY)
     assert np.array_equal(load_npy(ok(answer, "application/x-npy").content), expected)
@@ -254,15 +255,15 @@ def test_interpolate_through_images(http: httpx.Client, registry: Registry) -> N
 def test_score(http: httpx.Client, registry: Registry) -> None:
     images = grey(3)
     content, headers = npy(images), {"Content-Type": "application/x-npy"}
-    gan = operations.score(registry.get("tiny-gan", 1), images)
+    gan = finished.score(registry.get("tiny-gan", 1), images)
     answer = ok(
         http.post("/score?model=tiny-gan&version=1", content=content, headers=headers), "application/json"
     )
-    assert isinstance(gan, operations.DiscriminatorScore)
+    assert isinstance(gan, DiscriminatorScore)
     assert [s["probability"] for s in answer.json()["scores"]] == gan.probability.tolist()
     assert answer.json()["scores"][0].keys() == {"logit", "probability", "density_ratio"}
-    vae = operations.score(registry.get("tiny-vae"), images)
-    assert isinstance(vae, operations.ElboScore)
+    vae = finished.score(registry.get("tiny-vae"), images)
+    assert isinstance(vae, ElboScore)
     scores = http.post("/score?model=tiny-vae", content=content, headers=headers).json()["scores"]
     assert [s["elbo_nats"] for s in scores] == vae.elbo_nats.tolist()
     assert scores[0].keys() == {"elbo_nats", "bits_per_dim", "anomaly_percentile"}

@@ -1,0 +1,29 @@
+"""The operations, each run to its end by itself."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from service import elbo, operations
+from service.steps import Steps, finish
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _alone(operation: Callable[P, Steps[T]]) -> Callable[P, T]:
+    @functools.wraps(operation)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return finish(operation(*args, **kwargs))
+
+    return call
+
+
+draw = _alone(operations.draw)
+sample = _alone(operations.sample)
+encode = _alone(operations.encode)
+decode = _alone(operations.decode)
+reconstruct = _alone(operations.reconstruct)
+interpolate = _alone(operations.interpolate)
+score = _alone(operations.score)
+elbo_nats = _alone(elbo.elbo_nats)
