@@ -1,6 +1,6 @@
 """Results -> HTTP answers, in the form that the client accepts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from service.calls import Call
 from service.codecs import PNG
 from service.operations import DiscriminatorScore, ElboScore, Encoding, Reconstruction
 from service.registry import Model
+from service.scheduler import Part, Work
 from service.schemas import JSON, NPY, ZIP
+from service.steps import Steps
 
 IMAGE_TYPES = (PNG, NPY, ZIP, JSON)
 LATENT_TYPES = (JSON, NPY, ZIP)
@@ -24,6 +26,10 @@ WITH_DATA = (ZIP, JSON)
 MODEL_HEADER = "X-Latentry-Model"
 SEEDS_HEADER = "X-Latentry-Seeds"
 MAX_SEEDS_HEADER_BYTES = 4096
+METADATA = "metadata.json"
+STREAMED = (NPY, ZIP)
+STREAMED_IMAGES = 256
+"""Of an answer in these forms that has more: a part of it, sent before the next is computed."""
 
 Item = dict[str, Any]
 
@@ -43,9 +49,7 @@ def images(
         seeds: told in a header, where they fit.
     """
     call.record.images = len(pictures)
-    headers = {}
-    if seeds and len(runs := seed_runs(seeds)) <= MAX_SEEDS_HEADER_BYTES:
-        headers[SEEDS_HEADER] = runs
+    headers = _seeds_header(seeds)
     if call.media_type == PNG:
         sheet = pictures[0] if len(pictures) == 1 else codecs.contact_sheet(pictures)
         return _respond(call, model, codecs.encode_png(sheet), headers)
@@ -54,11 +58,46 @@ def images(
     pngs = [codecs.encode_png(picture) for picture in pictures]
     listed = list(items) if items is not None else [{} for _ in pngs]
     if call.media_type == ZIP:
-        files = {f"{i:04d}.png": png for i, png in enumerate(pngs)}
+        files = {_file_name(i): png for i, png in enumerate(pngs)}
         described = [{"file": file} | item for file, item in zip(files, listed, strict=True)]
         return _respond(call, model, _zip(files, _about(model, images=described)), headers)
     shown = [{"png": codecs.encode_base64(png)} | item for png, item in zip(pngs, listed, strict=True)]
     return _respond(call, model, _json(_about(model, images=shown)), headers)
+
+
+def stream(
+    call: Call[Any], model: Model, seeds: Sequence[int], draw: Callable[[slice], Steps[NDArray[np.uint8]]]
+) -> Work:
+    """Answer with npy or zip in parts of STREAMED_IMAGES, byte for byte what `images` gives for all at once.
+
+    Args:
+        draw: the images (k, H, W, C) of some of the seeds.
+    """
+    call.record.images = n = len(seeds)
+    image, step = model.manifest.image, STREAMED_IMAGES
+    headers = {"Content-Type": call.media_type, MODEL_HEADER: str(model), **_seeds_header(seeds)}
+    slices = [slice(i, min(i + step, n)) for i in range(0, n, step)]
+    if call.media_type == NPY:
+        head = codecs.npy_header((n, image.height, image.width, image.channels), "|u1")
+        size = len(head) + n * image.height * image.width * image.channels
+        yield Part(head, headers | {"Content-Length": str(size)})
+        for rows in slices:
+            yield Part((yield from draw(rows)).tobytes())
+        return
+    writer, described = codecs.ZipWriter(), []
+    yield Part(b"", headers)
+    for rows in slices:
+        pictures = yield from draw(rows)
+        described += [{"file": _file_name(i), "seed": seeds[i]} for i in range(rows.start, rows.stop)]
+        names = (_file_name(i) for i in range(rows.start, rows.stop))
+        yield Part(
+            b"".join(
+                writer.add(name, codecs.encode_png(picture))
+                for name, picture in zip(names, pictures, strict=True)
+            )
+        )
+    metadata = writer.add(METADATA, _json(_about(model, images=described)))
+    yield Part(metadata + writer.end())
 
 
 def latents(call: Call[Any], model: Model, encoding: Encoding) -> Response:
@@ -94,6 +133,8 @@ def reconstruction_items(result: Reconstruction) -> list[Item]:
 
 def seed_runs(seeds: Sequence[int]) -> str:
     """Seeds in order, runs of consecutive ones shortened: [7, 8, 9, 3] -> "7-9,3"."""
+    if isinstance(seeds, range) and seeds:
+        return f"{seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
     runs: list[list[int]] = []
     for seed in seeds:
         if runs and seed == runs[-1][1] + 1:
@@ -114,6 +155,15 @@ def _rows(columns: dict[str, NDArray[Any]]) -> list[Item]:
     return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
+def _seeds_header(seeds: Sequence[int]) -> dict[str, str]:
+    runs = seed_runs(seeds)
+    return {SEEDS_HEADER: runs} if runs and len(runs) <= MAX_SEEDS_HEADER_BYTES else {}
+
+
+def _file_name(i: int) -> str:
+    return f"{i:04d}.png"
+
+
 def _about(model: Model, **content: Any) -> dict[str, Any]:
     return {"model": model.name, "version": model.version, **content}
 
@@ -124,7 +174,7 @@ def _json(content: Any) -> bytes:
 
 
 def _zip(files: dict[str, bytes], metadata: dict[str, Any]) -> bytes:
-    return codecs.encode_zip({**files, "metadata.json": _json(metadata)})
+    return codecs.encode_zip({**files, METADATA: _json(metadata)})
 
 
 def _respond(call: Call[Any], model: Model, body: bytes, headers: dict[str, str] | None = None) -> Response:

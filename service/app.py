@@ -26,6 +26,8 @@ from service.schemas import (
     ScoresAnswer,
 )
 from service.settings import load_settings
+from service.steps import Steps
+from service.tensors import Images
 
 settings = load_settings()
 models = Models(settings)
@@ -62,11 +64,17 @@ class Latentry:
     def sample(self, call: Call[SampleRequest]) -> Work:
         """Draw new images."""
         model = _model(call)
-        seeds = inputs.seeds(call.options, settings.max_images)
-        labels = inputs.labels(call.options.label, len(seeds))
-        images = yield from operations.sample(
-            model, seeds, call.options.truncation, labels, call.options.prior
-        )
+        options, streamed = call.options, call.media_type in answers.STREAMED
+        seeds = inputs.seeds(options, settings.max_streamed_images if streamed else settings.max_images)
+        labels = inputs.labels(options.label, len(seeds))
+        if streamed and len(seeds) > answers.STREAMED_IMAGES:
+
+            def draw(rows: slice) -> Steps[Images]:
+                chosen = None if labels is None else labels[rows]
+                return operations.sample(model, seeds[rows], options.truncation, chosen, options.prior)
+
+            return (yield from answers.stream(call, model, seeds, draw))
+        images = yield from operations.sample(model, seeds, options.truncation, labels, options.prior)
         return answers.images(call, model, images, items=({"seed": seed} for seed in seeds), seeds=seeds)
 
     @endpoint(ReconstructRequest, ImagesAnswer, answers.IMAGE_TYPES)

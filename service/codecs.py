@@ -178,11 +178,50 @@ def encode_base64(data: bytes) -> str:
 
 def encode_zip(files: Mapping[str, bytes]) -> bytes:
     """A zip of `files`, stored as they are; the same content gives the same bytes (no clock in it)."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in files.items():
-            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
-    return stream.getvalue()
+    writer = ZipWriter()
+    parts = [writer.add(name, data) for name, data in files.items()]
+    return b"".join([*parts, writer.end()])
+
+
+class ZipWriter:
+    """A zip in parts, of files stored as they are: what `encode_zip` gives, never held whole."""
+
+    def __init__(self) -> None:
+        self._window = _Window()
+        self._archive = zipfile.ZipFile(self._window, "w", zipfile.ZIP_STORED)
+
+    def add(self, name: str, data: bytes) -> bytes:
+        """The next bytes of the zip."""
+        self._archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
+        return self._window.take()
+
+    def end(self) -> bytes:
+        """The last bytes: the directory."""
+        self._archive.close()
+        return self._window.take()
+
+
+class _Window(io.BytesIO):
+    """A file of which only the part after the last `take` is kept, and may be written over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._taken = 0
+
+    def take(self) -> bytes:
+        data = self.getvalue()
+        super().seek(0)
+        self.truncate()
+        self._taken += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self._taken + super().tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence != io.SEEK_SET or offset < self._taken:
+            raise io.UnsupportedOperation("what was taken is gone")
+        return self._taken + super().seek(offset - self._taken)
 
 
 def _sniff(data: bytes) -> str:

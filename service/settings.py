@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     max_images: int = Field(
         default=1024, ge=1, description="Most images (or frames) that a request may ask for or send"
     )
+    max_streamed_images: int = Field(
+        default=10_000,
+        ge=1,
+        description="Most images of /sample as npy or zip, which are sent while the rest is computed",
+    )
     max_latents: int = Field(default=1024, ge=1, description="Most latents that a request may send")
     max_body_bytes: int = Field(
         default=64 * 1024 * 1024, ge=1024, description="Longest request body, bytes; beyond it: 413"

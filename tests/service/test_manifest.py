@@ -79,7 +79,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "other name": (lambda f: edit(f, lambda m: m.update(name="mnist")), "names mnist/1, but lies in"),
     "path in name": (
         lambda f: edit(f, lambda m: m["operations"]["encode"].update(graph="../x.onnx")),
-        "finished.encode.graph",
+        "operations.encode.graph",
     ),
     "old opset": (lambda f: edit(f, lambda m: m.update(opset=16)), "opset"),
 }

@@ -32,7 +32,7 @@ def test_the_defaults_serve_the_repositorys_models_with_several_workers(
     [
         ("WORKERS", "0"),
         ("THREADS", "0"),
-        ("CONCURRENCY", "0"),
+        ("BATCH_IMAGES", "0"),
         ("MAX_IMAGES", "0"),
         ("MAX_LATENTS", "-1"),
         ("MAX_BODY_BYTES", "64M"),
