@@ -38,7 +38,8 @@ def from_seeds(seeds: Sequence[int], dim: int, truncation: float | None = None) 
     Raises:
         ValueError: a seed or `truncation` is out of range.
     """
-    if bad := [seed for seed in seeds if not 0 <= seed < SEED_LIMIT]:
+    ends = (seeds[0], seeds[-1]) if isinstance(seeds, range) and seeds else seeds
+    if bad := [seed for seed in ends if not 0 <= seed < SEED_LIMIT]:
         raise ValueError(f"seeds must be in [0, 2^53), got {bad[0]}")
     if truncation is not None and not 0 < truncation <= 1:
         raise ValueError(f"truncation must be in (0, 1], got {truncation}")

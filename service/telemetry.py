@@ -5,12 +5,15 @@ Metrics are counted over all workers. `bentoml serve` empties a folder and start
 keeps every value in files there. Without the variable (tests, one process) the same code counts in memory.
 """
 
+import atexit
+import itertools
 import json
 import logging
 import os
 import re
 import secrets
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from contextvars import ContextVar, Token
@@ -18,7 +21,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TextIO
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -33,7 +36,44 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from service.registry import Model
 
 _log = logging.getLogger(__name__)
-_stream = sys.stderr
+
+
+class Lines:
+    """Writes lines to a stream, those of FLUSH_S at a time: to write each costs as much as to make it."""
+
+    FLUSH_S = 0.05
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: list[str] = []
+        self._some = threading.Event()
+        self._thread: threading.Thread | None = None
+        atexit.register(self.flush)
+
+    def write(self, line: str) -> None:
+        self._lines.append(line)
+        if not self._some.is_set():
+            self._some.set()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._flush_for_ever, name="log-lines", daemon=True)
+                self._thread.start()
+
+    def flush(self) -> None:
+        self._some.clear()
+        lines, self._lines = self._lines, []
+        if lines:
+            self._stream.write("\n".join(lines) + "\n")
+            self._stream.flush()
+
+    def _flush_for_ever(self) -> None:
+        while self._some.wait():
+            time.sleep(self.FLUSH_S)
+            self.flush()
+
+
+_lines = Lines(sys.stderr)
+_new_ids = itertools.count()
+_id_prefix = secrets.token_hex(4)
 
 _FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 RECORD = "latentry.record"
@@ -143,7 +183,7 @@ class Record:
         if _log.isEnabledFor(level):
             # Not by way of a LogRecord, which takes six times as long.
             line = _line(level, _log.name, f"{self.operation} {self.status}", time.time())
-            _stream.write(json.dumps(line | {"status": self.status, "ms": round(seconds * 1000, 3)}) + "\n")
+            _lines.write(json.dumps(line | {"status": self.status, "ms": round(seconds * 1000, 3)}))
         if self._token is not None:
             _current.reset(self._token)
 
@@ -178,13 +218,15 @@ def current() -> "Record | None":
 
 
 def request_id(header: str | None) -> str:
-    """The caller's own id (`X-Request-ID`) where it is fit for a log line, else a new random one."""
-    return header if header is not None and _REQUEST_ID.fullmatch(header) else secrets.token_hex(8)
+    """The caller's own id (`X-Request-ID`) where it is fit for a log line, else a new one."""
+    if header is not None and _REQUEST_ID.fullmatch(header):
+        return header
+    return f"{_id_prefix}{next(_new_ids):08x}"
 
 
 def configure_logging(level: str) -> None:
     """Log what `service` says, as JSON lines, to stderr. Other loggers are left as they are."""
-    handler = logging.StreamHandler(_stream)
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logger = logging.getLogger("service")
     logger.handlers = [handler]

@@ -1,6 +1,7 @@
 """Requests from bytes to options, without a server. What is refused, and how, is in http/test_bad_requests.py."""
 
 from contextlib import suppress
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from service import multipart, telemetry
 from service.answers import IMAGE_TYPES, seed_runs
-from service.calls import Call, RawRequest, parse, parse_json
+from service.calls import Call, RawRequest, _pairs, parse, parse_json
 from service.errors import BadRequest, NotFound, TooLarge
 from service.schemas import (
     DecodeRequest,
@@ -130,3 +131,8 @@ def test_every_option_is_described() -> None:
     for schema in SCHEMAS:
         properties = schema.model_json_schema()["properties"]
         assert all(field.get("description") for field in properties.values()), schema
+
+
+@given(query=st.text("ab=&+;1, é", max_size=20))
+def test_the_short_way_through_a_query_leads_where_the_long_one_does(query: str) -> None:
+    assert _pairs(query) == parse_qsl(query, keep_blank_values=True)
