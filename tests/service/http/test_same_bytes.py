@@ -4,12 +4,14 @@ import asyncio
 import base64
 import io
 import zipfile
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
 from tests.service.http.pictures import encode, grey, npy
+from tests.service.server import serve
 
 MODELS = ("tiny-vae", "tiny-gan", "tiny-rgb")
 SEED = 1234
@@ -77,3 +79,41 @@ def test_reconstruction_does_not_depend_on_company(http: httpx.Client) -> None:
     ).json()["images"]
     assert single == [together[31]]
     assert not np.array_equal(together[30]["latent"], together[31]["latent"])
+
+
+def test_neither_workers_nor_shared_runs_nor_the_length_of_an_answer_change_a_byte(
+    service_url: str, models_dir: Path, tmp_path: Path
+) -> None:
+    """Two workers whose requests share runs, under load, against one worker where each runs alone."""
+    requests = [
+        ({"n": 1, "seed": SEED}, "application/x-npy"),
+        ({"n": 1, "seed": SEED}, "image/png"),
+        ({"n": 64, "seed": SEED}, "application/x-npy"),
+        ({"n": 64, "seed": SEED}, "image/png"),
+        ({"n": 300, "seed": SEED}, "application/zip"),
+        ({"n": 10_000, "seed": SEED}, "application/x-npy"),
+    ]
+
+    async def together(url: str) -> list[list[bytes]]:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+
+            async def answer(model: str, options: dict[str, int], accept: str) -> bytes:
+                response = await http.post(
+                    "/sample", json={"model": model, **options}, headers={"Accept": accept}
+                )
+                assert response.status_code == 200
+                return response.content
+
+            return [
+                await asyncio.gather(*(answer(model, *request) for request in requests * 4))
+                for model in MODELS
+            ]
+
+    shared = asyncio.run(together(service_url))
+    with serve(models_dir, tmp_path, workers=1, batch_images=1) as url:
+        alone = asyncio.run(together(url))
+    assert shared == alone
+    for answers in shared:
+        one, many = (np.load(io.BytesIO(answers[i])) for i in (0, 5))
+        assert one[0].tobytes() == many[0].tobytes()
+        assert answers[: len(requests)] * 4 == answers
