@@ -55,7 +55,8 @@ class WantedOutput(_Given):
 class InferRequest(_Given):
     """`POST /v2/models/{model}/infer`."""
 
-    id: str | None = Field(default=None, description="Given back in the answer")
+    # A bound has pydantic refuse lone surrogates too, which the answer could not hold.
+    id: str | None = Field(default=None, max_length=1024, description="Given back in the answer")
     parameters: Annotated[RequestParameters, _OrNull] = RequestParameters()
     inputs: list[InputTensor] = Field(min_length=1)
     outputs: list[WantedOutput] | None = Field(

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2, spoken by Triton's own client; answers are compared with onnxruntime's, bit for bit."""
+"""The Open Inference Protocol v2, spoken by Triton's own client; what onnxruntime gives is given, bit for bit."""
 
 import gzip
 import json
