@@ -45,8 +45,8 @@ def decompress(body: bytes, content_encoding: str | None, limit: int) -> bytes:
 def asked_for(accept_encoding: str | None) -> str | None:
     """The coding that a client wants its answer in: the one that it names alone.
 
-    A list of codings is what HTTP libraries send unasked, and packing 64 images of floats takes a third of the time
-    that making them takes.
+    A list of codings is what HTTP libraries send unasked, and 64 images of floats that took 40 ms to make took 10 ms to
+    pack.
     """
     coding = (accept_encoding or "").strip().lower()
     return coding if coding in _WINDOW_BITS else None

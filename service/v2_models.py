@@ -46,10 +46,16 @@ def versions(registry: Registry, name: str) -> dict[str, GraphModel]:
     Raises:
         NotFound: no such model; the detail lists those that there are.
     """
-    everything = listed(registry)
-    found = {served.version: served for served in everything if served.name == name}
+    of, _, wanted = name.rpartition(".")
+    found = {
+        str(model.version): GraphModel(name, model, graph)
+        for model in registry.models()
+        if model.name == of
+        for operation, graph in model.graphs.items()
+        if operation == wanted
+    }
     if not found:
-        names = ", ".join(dict.fromkeys(served.name for served in everything))
+        names = ", ".join(dict.fromkeys(served.name for served in listed(registry)))
         raise NotFound(f"no model {name!r}; models: {names or 'none'}")
     return found
 
