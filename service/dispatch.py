@@ -21,21 +21,30 @@ from service.telemetry import RECORD
 
 Handler = Callable[[RawRequest], Work]
 """Returns a starlette Response, unless it yielded Parts: these are the answer."""
+Resolver = Callable[[str, str], Handler | None]
+"""By method and path; None where the request is not for a handler."""
 
 
 class Dispatch:
-    """ASGI middleware; what is not a POST to the path of one of `handlers` passes."""
+    """ASGI middleware; what is neither a POST to the path of one of `handlers` nor known to `resolve` passes."""
 
-    def __init__(self, app: ASGIApp, handlers: Mapping[str, Handler], settings: Settings) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        handlers: Mapping[str, Handler],
+        settings: Settings,
+        resolve: Resolver = lambda _method, _path: None,
+    ) -> None:
         self._app = app
         self._handlers = handlers
+        self._resolve = resolve
         self._max_body_bytes = settings.max_body_bytes
         self._scheduler = Scheduler(settings.batch_images)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ServiceError, and what else the handler raises: the Gateway answers."""
-        handler = self._handlers.get(scope["path"]) if scope["type"] == "http" else None
-        if handler is None or scope["method"] != "POST":
+        handler = self._handler(scope) if scope["type"] == "http" else None
+        if handler is None:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -48,6 +57,7 @@ class Dispatch:
             accept=headers.get("accept"),
             body=body,
             record=scope[RECORD],
+            headers=headers,
         )
         job = Job(handler(raw), raw.record)
         self._scheduler.submit(job)
@@ -78,6 +88,12 @@ class Dispatch:
             leaving.cancel()
             with suppress(asyncio.CancelledError):
                 await leaving
+
+    def _handler(self, scope: Scope) -> Handler | None:
+        method, path = scope["method"], scope["path"]
+        if method == "POST" and path in self._handlers:
+            return self._handlers[path]
+        return self._resolve(method, path)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 
 import httpx
 import pytest
@@ -47,6 +48,23 @@ async def test_all_else_goes_to_bentoml() -> None:
     async with client(echo) as http:
         assert (await http.get("/sample")).json() == "from BentoML"
         assert (await http.post("/models")).json() == "from BentoML"
+
+
+async def test_a_resolver_finds_handlers_by_method_and_path() -> None:
+    def put(path: str, raw: RawRequest) -> Work:
+        yield from ()
+        return JSONResponse([path, raw.headers["x-mine"]])
+
+    def resolve(method: str, path: str) -> Handler | None:
+        return partial(put, path) if method == "PUT" else None
+
+    app = Gateway(Dispatch(bentoml, {"/sample": echo}, SETTINGS, resolve), SETTINGS)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        answer = await http.put("/v2/a/b", headers={"X-Mine": "yes"})
+        assert answer.json() == ["/v2/a/b", "yes"]
+        assert (await http.put("/sample", headers={"X-Mine": "yes"})).json() == ["/sample", "yes"]
+        assert (await http.post("/sample")).json()[4] == "sample"
+        assert (await http.post("/v2/a/b")).json() == "from BentoML"
 
 
 async def test_limit_of_the_body_is_exact() -> None:
