@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -73,6 +74,14 @@ def test_4_are_the_first_of_64_and_the_next_go_on(http: httpx.Client) -> None:
     following = answer(http, JSON, n=60, seed=100 + few["proposed"]).json()
     assert following["images"] == many["images"][4:]
     assert few["proposed"] + following["proposed"] == many["proposed"]
+
+
+def test_it_is_the_same_under_load(http: httpx.Client) -> None:
+    expected = {n: answer(http, NPY, n=n).content for n in (1, 7, 30)}
+    with ThreadPoolExecutor(8) as threads:
+        sizes = [1, 7, 30] * 8
+        for n, got in zip(sizes, threads.map(lambda n: answer(http, NPY, n=n).content, sizes), strict=True):
+            assert got == expected[n]
 
 
 def test_options_in_the_query_are_those_of_the_body(http: httpx.Client) -> None:
