@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float64]
 
 def plan(quick: bool) -> list[Run]:
     samples, neighbours, fitted = (500, 200, 1_000) if quick else (10_000, 5_000, 10_000)
-    keeps = {"gan": [1.0, 0.5] if quick else [1.0, 0.6, 0.35], "vae": [1.0, 0.5]}
+    keeps = {"gan": [1.0, 0.5], "vae": [1.0]}
     sizes = {"samples": samples, "neighbour_samples": neighbours, "fitted_samples": fitted}
     return [
         Run(
@@ -42,8 +42,8 @@ def plan(quick: bool) -> list[Run]:
             {"model": model, "prior": prior, "discriminator": DISCRIMINATOR, "keep": keeps[source], **sizes},
             (seed,),
         )
-        for seed in (SEEDS[:1] if quick else SEEDS)
         for source, (model, prior) in SOURCES.items()
+        for seed in (SEEDS[:1] if quick else SEEDS)
     ]
 
 
