@@ -10,7 +10,7 @@ from training.studies.pages import mean_sd, table
 from training.studies.study import Record
 
 SOURCES = {"gan": "GAN", "vae": "VAE, fitted prior"}
-RULES = {"served": "the served score", "by_class": "the score, set right in each class"}
+RULES = {"served": "the served score", "by_class": "the score set right in each class"}
 METRICS = ("fd", "fd_odd", "precision", "recall", "density", "coverage")
 PUBLISHED = (
     ("ImageNet, SAGAN: IS", "62.36", "76.08", "Azadi et al. 2019, abstract"),
@@ -30,8 +30,8 @@ def headline(records: Sequence[Record]) -> str:
     return (
         f"Chosen by its discriminator's score as it is served, the GAN's samples get worse: {_percent(served_rate)} "
         f"are kept, with an FD of {mean_sd(served)}; that of all samples is {mean_sd(plain)}. The score is calibrated "
-        "over all digits, but likes some digits better than others, real or not. Set right in each digit, the same "
-        f"score keeps {_percent(rate)}, with an FD of {mean_sd(right)}."
+        "over all digits together, but favours some of them. Set right in each digit, the same score keeps "
+        f"{_percent(rate)}, with an FD of {mean_sd(right)}."
     )
 
 
@@ -114,7 +114,7 @@ def _table_classes(records: Sequence[Record]) -> str:
         ("data", "fraction of the data, %"),
         ("plain", "of all samples, %"),
         (f"served {keep}", f"of those kept by {RULES['served']}, %"),
-        (f"by_class {keep}", "of those kept by the score set right, %"),
+        (f"by_class {keep}", f"of those kept by {RULES['by_class']}, %"),
     ):
         rows.append([label, *(f"{100 * v:.1f}" for v in _fractions(records, key))])
     return table([f"keep = {keep}", *(str(c) for c in range(len(ratios)))], rows)
@@ -125,7 +125,7 @@ def _distances(records: Sequence[Record], path: Path) -> None:
     for place, (source, title) in zip(places, SOURCES.items(), strict=True):
         plain = _values(records, source, "plain", "fd")
         place.axhline(float(np.mean(plain)), color=COLOURS[6], linestyle=":", linewidth=1)
-        for colour, up, (rule, label) in zip(COLOURS[1:], (7, -13), RULES.items(), strict=False):
+        for colour, up, (rule, label) in zip(COLOURS[1:], (4, -13), RULES.items(), strict=False):
             keeps = [f"{keep:g}" for keep in _keeps(records, source)]
             rates = [_values(records, source, rule, keep, "acceptance_rate") for keep in keeps]
             fds = [_values(records, source, rule, keep, "fd") for keep in keeps]
@@ -137,16 +137,15 @@ def _distances(records: Sequence[Record], path: Path) -> None:
                 place.annotate(
                     f"keep {keep}",
                     (at, value),
-                    xytext=(0, up),
+                    xytext=(-5, up),
                     textcoords="offset points",
                     fontsize=8,
                     color=colour,
-                    ha="center",
+                    ha="right",
                 )
         place.plot([1.0] * len(plain), plain, "o", color=COLOURS[0], markersize=5, label="all samples")
-        place.set(title=title, xlabel="acceptance rate", xlim=(1.05, 0.25))
-        place.set_ylim(bottom=0)
-        place.margins(y=0.12)
+        place.set(title=title, xlabel="acceptance rate", xlim=(1.05, 0.4))
+        place.set_ylim(0, 1.15 * place.dataLim.y1)
     places[0].set_ylabel("FD, squared feature units")
     handles, labels = places[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
@@ -157,8 +156,7 @@ def _classes(records: Sequence[Record], path: Path) -> None:
     keep = f"{max(_keeps(records, 'gan')):g}"
     figure, place = axes(width=8.0, height=3.2)
     data = _fractions(records, "data")
-    kinds = {"plain": "all samples", f"served {keep}": "kept by the served score"}
-    kinds[f"by_class {keep}"] = "kept by the score set right in each class"
+    kinds = {"plain": "all samples"} | {f"{rule} {keep}": f"kept by {label}" for rule, label in RULES.items()}
     x, width = np.arange(len(data)), 0.27
     for i, (key, label) in enumerate(kinds.items()):
         place.bar(
