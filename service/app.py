@@ -6,11 +6,12 @@ from typing import Any, cast
 
 import bentoml
 
-from service import answers, inputs, offers, operations, pages, telemetry, v2
+from service import answers, inputs, offers, operations, pages, rejection, telemetry, v2
 from service.balance import Rebalance
 from service.calls import Call
 from service.dispatch import Dispatch, Handler
 from service.endpoint import endpoint, handlers
+from service.errors import BadRequest
 from service.loader import Models
 from service.middleware import Gateway
 from service.registry import Model
@@ -65,6 +66,10 @@ class Latentry:
     def sample(self, call: Call[SampleRequest]) -> Work:
         """Draw new images."""
         model = _model(call)
+        if call.options.keep is not None:
+            return (yield from _keep(call, model, call.options.keep))
+        if call.options.discriminator is not None:
+            raise BadRequest.at("discriminator", "chooses by `keep`, which is not given")
         options, streamed = call.options, call.media_type in answers.STREAMED
         seeds = inputs.seeds(options, settings.max_streamed_images if streamed else settings.max_images)
         labels = inputs.labels(options.label, len(seeds))
@@ -123,6 +128,21 @@ class Latentry:
         labels = inputs.labels(call.options.label, len(images))
         score = yield from operations.score(model, images, labels)
         return answers.scores(call, model, score)
+
+
+def _keep(call: Call[SampleRequest], model: Model, keep: float) -> Work:
+    options = call.options
+    seeds = inputs.proposals(options, settings)
+    label = inputs.one_label(options.label)
+    discriminator = model
+    if options.discriminator is not None:
+        discriminator = models.registry().get(
+            *inputs.name_and_version("discriminator", options.discriminator)
+        )
+    kept = yield from rejection.sample(
+        model, discriminator, seeds, options.n or 1, keep, options.truncation, label, options.prior
+    )
+    return answers.kept(call, model, discriminator, kept)
 
 
 def _model(call: Call[Any]) -> Model:

@@ -65,13 +65,17 @@ def sample(
     seeds: Sequence[int] | None = None,
     truncation: float | None = None,
     prior: Prior | None = None,
+    keep: float | None = None,
+    discriminator: str | None = None,
     label: Label | None = None,
     version: int | None = None,
 ) -> Call[Pictures]:
     """Draw images. `seed`: image i gets seed + i; `seeds`: one for each; neither: the service chooses.
 
     `truncation` in (0, 1] scales latents towards their mean. `prior`: "fitted" (the default, where the model has one)
-    or "normal". `label`: a class, or one for each image.
+    or "normal". `keep` in (0, 1]: the first n of the seeds from `seed` on that a discriminator keeps, about that
+    fraction of them; `discriminator`: of which model, NAME or NAME/VERSION, by default the same. `label`: a class, or
+    one for each image.
     """
     options = _given(
         model=model,
@@ -80,6 +84,8 @@ def sample(
         seeds=seeds,
         truncation=truncation,
         prior=prior,
+        keep=keep,
+        discriminator=discriminator,
         label=label,
         version=version,
     )
@@ -211,7 +217,14 @@ def _npy(array: NDArray[Any]) -> Body:
 def _pictures(response: httpx.Response, asked: tuple[int, ...] = ()) -> Pictures:
     """`asked`: the seeds of the request; the service does not repeat a list that is long."""
     seeds = _seeds(response.headers.get("X-Latentry-Seeds", "")) or asked
-    return Pictures(*_served_by(response), _array(response.content), seeds)
+    rate, proposed = (response.headers.get(f"X-Latentry-{name}") for name in ("Acceptance", "Proposed"))
+    return Pictures(
+        *_served_by(response),
+        _array(response.content),
+        seeds,
+        float(rate) if rate else None,
+        int(proposed) if proposed else None,
+    )
 
 
 def _served_by(response: httpx.Response) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 Errors name the field alone ("seeds"); the endpoint knows whether it was in the body or in the query.
 """
 
+import re
 import secrets
 from collections.abc import Sequence
 
@@ -39,9 +40,38 @@ def seeds(options: SampleRequest, limit: int) -> Sequence[int]:
     return range(start, start + n)
 
 
+def proposals(options: SampleRequest, settings: Settings) -> range:
+    """The seeds of the samples that `keep` may look at: in a row, from `seed` or a random start.
+
+    Raises:
+        BadRequest: `seeds` are given, or more than `max_images` images asked for.
+    """
+    if options.seeds is not None:
+        raise BadRequest.at("seeds", "excludes `keep`, which chooses among the seeds from `seed` on")
+    _limit("n", options.n or 1, settings.max_images)
+    most = settings.max_proposals
+    start = secrets.randbelow(SEED_LIMIT - most + 1) if options.seed is None else options.seed
+    return range(start, min(start + most, SEED_LIMIT))
+
+
+def name_and_version(field: str, text: str) -> tuple[str, int | None]:
+    """ "mnist-gan/2" -> ("mnist-gan", 2), "mnist-gan" -> ("mnist-gan", None); raises BadRequest for another form."""
+    name, slash, version = text.partition("/")
+    if slash and not re.fullmatch(r"[1-9][0-9]{0,8}", version):
+        raise BadRequest.at(field, f"must be NAME or NAME/VERSION, got {text!r}")
+    return name, int(version) if slash else None
+
+
 def labels(label: int | Sequence[int] | None, n: int) -> Sequence[int] | None:
     """One label for each of n images. Whether the model knows them is the operation's to check."""
     return [label] * n if isinstance(label, int) else label
+
+
+def one_label(label: int | Sequence[int] | None) -> int | None:
+    """The label of images whose number is not known yet; raises BadRequest for a list."""
+    if label is None or isinstance(label, int):
+        return label
+    raise BadRequest.at("label", "must be one class with `keep`, not a list")
 
 
 def keys(

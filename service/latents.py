@@ -44,20 +44,29 @@ def from_seeds(seeds: Sequence[int], dim: int, truncation: float | None = None) 
     if truncation is not None and not 0 < truncation <= 1:
         raise ValueError(f"truncation must be in (0, 1], got {truncation}")
     pairs = (dim + 1) // 2
-    bits = _blocks(seeds, -(-2 * pairs // _BLOCK))
-    # 53 bits each; `radius` takes (0, 1] so that its logarithm is finite.
-    uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    uniform = _unit(_blocks(seeds, -(-2 * pairs // _BLOCK)))
+    # `radius` takes (0, 1] so that its logarithm is finite.
     radius = np.sqrt(-2.0 * np.log(uniform[:, :pairs] + 2.0**-53))
     angle = 2.0 * np.pi * uniform[:, pairs : 2 * pairs]
     normal = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :dim]
     return (normal * (1.0 if truncation is None else truncation)).astype(np.float32)
 
 
-class _Stream(threading.local):
-    """A thread's place in the stream: to make a generator takes longer than to draw a latent from it."""
+def uniforms(seeds: Sequence[int]) -> NDArray[np.float64]:
+    """A number in [0, 1) for each seed, (n,): independent of its latent, which is of the stream of another key."""
+    return _unit(_blocks(seeds, 1, key=1)[:, 0])
 
-    def __init__(self) -> None:
-        self.generator, self.block = np.random.Philox(key=0), 0
+
+def _unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """53 bits of each word, as a number in [0, 1)."""
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+class _Stream:
+    """A place in the stream of a key."""
+
+    def __init__(self, key: int) -> None:
+        self.generator, self.block = np.random.Philox(key=key), 0
 
     def read(self, block: int, count: int) -> NDArray[np.uint64]:
         """The words (4 count,) of `count` blocks from `block` on."""
@@ -66,18 +75,26 @@ class _Stream(threading.local):
         return self.generator.random_raw(count * _BLOCK)
 
 
-_stream = _Stream()
+class _Streams(threading.local):
+    """Each thread has its own: to make a generator takes longer than to draw a latent from it."""
+
+    def __init__(self) -> None:
+        self.of_key = [_Stream(0), _Stream(1)]
 
 
-def _blocks(seeds: Sequence[int], blocks: int) -> NDArray[np.uint64]:
+_streams = _Streams()
+
+
+def _blocks(seeds: Sequence[int], blocks: int, key: int = 0) -> NDArray[np.uint64]:
     """Words (n, 4 blocks) of every seed. Seeds in a row, the usual case, are one piece of the stream: one draw."""
+    stream = _streams.of_key[key]
     if len(seeds) == 1 or (isinstance(seeds, range) and seeds.step == 1 and seeds):
-        return _stream.read(seeds[0] * blocks, len(seeds) * blocks).reshape(len(seeds), -1)
+        return stream.read(seeds[0] * blocks, len(seeds) * blocks).reshape(len(seeds), -1)
     words = np.empty((len(seeds), _BLOCK * blocks), np.uint64)
     steps = np.diff(np.asarray(seeds, np.int64))
     starts = [0, *(np.flatnonzero(steps != 1) + 1).tolist(), len(seeds)]
     for start, stop in itertools.pairwise(starts if seeds else ()):
-        words[start:stop] = _stream.read(seeds[start] * blocks, (stop - start) * blocks).reshape(
+        words[start:stop] = stream.read(seeds[start] * blocks, (stop - start) * blocks).reshape(
             stop - start, -1
         )
     return words

@@ -213,12 +213,11 @@ def score(
         BadRequest: images of another shape, or labels that the model does not take.
     """
     offers.require(model, "score")
-    x = tensors.from_images(model, images)
     if "discriminate" in model.graphs:
         if labels is not None:
             raise BadRequest.at("label", f"must be left out: the discriminator of {model} takes none")
-        (logit,) = yield from run(model.graph("discriminate"), image=x)
-        return _discriminator_score(model, logit.astype(np.float64))
+        return (yield from discriminate(model, images))
+    x = tensors.from_images(model, images)
     label = tensors.from_labels(model, labels, len(x))
     encoding = yield from _encode(model, x)
     bound = yield from _elbo_nats(model, x, encoding, label, elbo.SAMPLES)
@@ -229,7 +228,10 @@ def score(
     )
 
 
-def _discriminator_score(model: Model, logit: Doubles) -> DiscriminatorScore:
+def discriminate(model: Model, images: Images) -> Steps[DiscriminatorScore]:
+    """As `score`, by the discriminator and nothing else; raises NotFound where the model has none."""
+    (output,) = yield from run(model.graph("discriminate"), image=tensors.from_images(model, images))
+    logit = output.astype(np.float64)
     calibration = model.manifest.score
     log_odds = _through(calibration.knots, logit) if calibration else logit
     log_ratio = np.clip(log_odds, -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO)

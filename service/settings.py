@@ -46,6 +46,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Most images of /sample as npy or zip, which are sent while the rest is computed",
     )
+    max_proposals: int = Field(
+        default=8192,
+        ge=1,
+        description="Most samples that a request with `keep` may look at; it draws and scores them",
+    )
     max_latents: int = Field(default=1024, ge=1, description="Most latents that a request may send")
     max_body_bytes: int = Field(
         default=64 * 1024 * 1024, ge=1024, description="Longest request body, bytes; beyond it: 413"

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from service import elbo, operations
+from service import elbo, operations, rejection
 from service.steps import Steps, finish
 
 P = ParamSpec("P")
@@ -26,4 +26,6 @@ decode = _alone(operations.decode)
 reconstruct = _alone(operations.reconstruct)
 interpolate = _alone(operations.interpolate)
 score = _alone(operations.score)
+discriminate = _alone(operations.discriminate)
+keep = _alone(rejection.sample)
 elbo_nats = _alone(elbo.elbo_nats)
