@@ -199,7 +199,7 @@ Three random MNIST digits are the colours of one image; the published classifier
 This is at the size of a CPU: {config["steps"] * config["batch_images"]:,} images seen,
 {slowest / 60:.0f} minutes of one busy core for the slowest method, small convolutional networks. The published rows are
 not: 26,000 samples, GPUs, and far larger networks (² Lin et al. 2018; ³ Huang et al. 2024, 7 hours on 8 L40). A
-classifier gives every image some mode, so an image that is no digit at all may count for one.
+classifier gives every image some mode, also those that show strokes rather than digits, as many do after so few steps.
 
 ![Samples of Stacked-MNIST]({folder.name}/digits.png)
 """.strip()
