@@ -8,14 +8,16 @@ import pydantic_core
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from service import codecs
+from service import animations, codecs
+from service.animations import GIF
 from service.calls import Call
-from service.codecs import PNG
+from service.codecs import PNG, WEBP
 from service.operations import DiscriminatorScore, ElboScore, Encoding, Reconstruction
 from service.registry import Model
 from service.schemas import JSON, NPY, ZIP
 
 IMAGE_TYPES = (PNG, NPY, ZIP, JSON)
+FRAME_TYPES = (*IMAGE_TYPES, WEBP, GIF)
 LATENT_TYPES = (JSON, NPY, ZIP)
 SCORE_TYPES = (JSON,)
 # Answers with room for more than pixels.
@@ -43,9 +45,7 @@ def images(
         seeds: told in a header, where they fit.
     """
     call.record.images = len(pictures)
-    headers = {}
-    if seeds and len(runs := seed_runs(seeds)) <= MAX_SEEDS_HEADER_BYTES:
-        headers[SEEDS_HEADER] = runs
+    headers = _seeds_header(seeds)
     if call.media_type == PNG:
         sheet = pictures[0] if len(pictures) == 1 else codecs.contact_sheet(pictures)
         return _respond(call, model, codecs.encode_png(sheet), headers)
@@ -59,6 +59,17 @@ def images(
         return _respond(call, model, _zip(files, _about(model, images=described)), headers)
     shown = [{"png": codecs.encode_base64(png)} | item for png, item in zip(pngs, listed, strict=True)]
     return _respond(call, model, _json(_about(model, images=shown)), headers)
+
+
+def frames(
+    call: Call[Any], model: Model, pictures: NDArray[np.uint8], fps: float, *, seeds: Sequence[int]
+) -> Response:
+    """Answer with (N, H, W, C) as an animation of `fps` frames a second, or as `images` does."""
+    animate = {WEBP: animations.webp, GIF: animations.gif}.get(call.media_type)
+    if animate is None:
+        return images(call, model, pictures, seeds=seeds)
+    call.record.images = len(pictures)
+    return _respond(call, model, animate(pictures, fps), _seeds_header(seeds))
 
 
 def latents(call: Call[Any], model: Model, encoding: Encoding) -> Response:
@@ -101,6 +112,11 @@ def seed_runs(seeds: Sequence[int]) -> str:
         else:
             runs.append([seed, seed])
     return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
+
+
+def _seeds_header(seeds: Sequence[int]) -> dict[str, str]:
+    runs = seed_runs(seeds)
+    return {SEEDS_HEADER: runs} if 0 < len(runs) <= MAX_SEEDS_HEADER_BYTES else {}
 
 
 def _given(columns: Mapping[str, NDArray[Any] | None]) -> dict[str, NDArray[Any]]:

@@ -98,16 +98,18 @@ class Latentry:
             images = operations.decode(model, latents, labels)
         return answers.images(call, model, images)
 
-    @endpoint(InterpolateRequest, ImagesAnswer, answers.IMAGE_TYPES)
+    @endpoint(InterpolateRequest, ImagesAnswer, answers.FRAME_TYPES)
     def interpolate(self, call: Call[InterpolateRequest]) -> Response:
-        """The frames of a path between two seeds or latents, or through images."""
+        """The frames of a path through seeds, latents or images."""
         model = _model(call)
         options = call.options
         labels = inputs.labels(options.label, options.steps)
         with call.record.inference():
             keys, seeds = inputs.keys(model, options, settings)
-            frames = operations.interpolate(model, keys, options.steps, options.path, labels)
-        return answers.images(call, model, frames, seeds=seeds)
+            frames = operations.interpolate(
+                model, keys, options.steps, options.path, labels, closed=options.closed, easing=options.easing
+            )
+        return answers.frames(call, model, frames, options.fps, seeds=seeds)
 
     @endpoint(ScoreRequest, ScoresAnswer, answers.SCORE_TYPES)
     def score(self, call: Call[ScoreRequest]) -> Response:

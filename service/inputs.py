@@ -4,14 +4,14 @@ Errors name the field alone ("seeds"); the endpoint knows whether it was in the 
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service import offers, operations, uploads
 from service.errors import BadRequest
-from service.latents import SEED_LIMIT
+from service.latents import SEED_LIMIT, Prior
 from service.registry import Model
 from service.schemas import InterpolateRequest, SampleRequest
 from service.settings import Settings
@@ -46,30 +46,43 @@ def labels(label: int | Sequence[int] | None, n: int) -> Sequence[int] | None:
 def keys(
     model: Model, options: InterpolateRequest, settings: Settings
 ) -> tuple[NDArray[np.float32], list[int]]:
-    """Ends of a path, (k, dim), and the seeds among them.
+    """Keys of a path, (k, dim), and the seeds among them.
 
     Raises:
-        BadRequest: neither or both of ends and images, one image alone, or a prior that the model has not.
+        BadRequest: none or several of ends, keys and images, too many of them, one image alone, or a prior that the
+            model has not.
         NotFound: the model cannot make latents of what was given.
     """
     _limit("steps", options.steps, settings.max_images)
+    ends = {"from": options.start, "to": options.end}
+    some_end = any(end is not None for end in ends.values())
     if options.images is not None:
-        if options.start is not None or options.end is not None:
-            raise BadRequest.at("images", "exclude `from` and `to`; give one of the two")
+        if some_end or options.keys is not None:
+            raise BadRequest.at("images", "exclude `from`, `to` and `keys`; give one of the three")
         images = options.images.decode(model.manifest.image, settings)
         if len(images) < 2:
             raise BadRequest.at("images", f"must be two or more, got {len(images)}")
         return operations.encode(model, images).mean, []
-    ends = {"from": options.start, "to": options.end}
+    if options.keys is not None:
+        if some_end:
+            raise BadRequest.at("keys", "exclude `from` and `to`; give one of the two")
+        _limit("keys", len(options.keys), settings.max_images)
+        return _rows(model, {f"keys[{i}]": key for i, key in enumerate(options.keys)}, options.prior)
     missing = [name for name, end in ends.items() if end is None]
     if missing:
-        raise BadRequest.of((name, "is required, unless `images` are given") for name in missing)
-    used = [end for end in ends.values() if isinstance(end, int)]
+        raise BadRequest.of((name, "is required, unless `keys` or `images` are given") for name in missing)
+    return _rows(model, {name: end for name, end in ends.items() if end is not None}, options.prior)
+
+
+def _rows(
+    model: Model, given: Mapping[str, int | list[float]], prior: Prior | None
+) -> tuple[NDArray[np.float32], list[int]]:
+    """Latents (k, dim) of seeds and latents, by the names that they are given by; and the seeds."""
+    used = [key for key in given.values() if isinstance(key, int)]
+    drawn = iter(operations.draw(model, used, prior=prior) if used else ())
+    dim = offers.latent_dim(model)
     rows = [
-        operations.draw(model, [end], prior=options.prior)[0]
-        if isinstance(end, int)
-        else uploads.latent(name, end or (), offers.latent_dim(model))
-        for name, end in ends.items()
+        next(drawn) if isinstance(key, int) else uploads.latent(name, key, dim) for name, key in given.items()
     ]
     return np.stack(rows), used
 

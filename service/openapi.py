@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service import answers, examples, schemas
-from service.codecs import IMAGE_TYPES, PNG
+from service.animations import GIF
+from service.codecs import IMAGE_TYPES, PNG, WEBP
 from service.errors import MEDIA_TYPE as PROBLEM
 from service.errors import ServiceError
 from service.schemas import JSON, MULTIPART, NPY, ZIP, Options
@@ -52,10 +53,10 @@ _OPERATIONS = {
         "Images of latent codes", schemas.DecodeRequest, schemas.ImagesAnswer, answers.IMAGE_TYPES
     ),
     "/interpolate": _Operation(
-        "Frames of a path between two seeds or latents, or through images",
+        "Frames of a path through seeds, latents or images",
         schemas.InterpolateRequest,
         schemas.ImagesAnswer,
-        answers.IMAGE_TYPES,
+        answers.FRAME_TYPES,
         seeds=True,
     ),
     "/score": _Operation(
@@ -124,6 +125,7 @@ def _schemas(settings: Settings) -> Json:
             for field, keyword, limit in (
                 ("n", "maximum", settings.max_images),
                 ("seeds", "maxItems", settings.max_images),
+                ("keys", "maxItems", settings.max_images),
                 ("images", "maxItems", settings.max_images),
                 ("latents", "maxItems", settings.max_latents),
             ):
@@ -195,7 +197,10 @@ def _as_text(field: Json) -> Json:
     kept = {k: v for k, v in field.items() if k not in ("anyOf", "default", "examples")}
     choices = [choice for choice in field.get("anyOf", ()) if choice != {"type": "null"}]
     if len(choices) == 1:
-        return {**choices[0], **kept}
+        items = choices[0].get("items", {}).get("oneOf")
+        # Lists of lists cannot be written there either.
+        flat = {"items": items[0]} if items else {}
+        return {**choices[0], **kept, **flat}
     return kept | ({"anyOf": choices} if choices else {})
 
 
@@ -221,6 +226,12 @@ def _answer_schema(media_type: str, answer: type[BaseModel]) -> Json:
         PNG: {**_BINARY, "description": "The image; for several, a contact sheet, row by row"},
         NPY: {**_BINARY, "description": npy},
         ZIP: {**_BINARY, "description": zipped},
+        WEBP: {**_BINARY, "description": "The frames as an animation, lossless, which loops forever"},
+        GIF: {
+            **_BINARY,
+            "description": "The frames as an animation, which loops forever: grey is exact, "
+            "each frame in colour has 256 colours of its own",
+        },
     }
     schema: Json = by_type[media_type]
     return schema

@@ -177,10 +177,13 @@ def interpolate(
     steps: int,
     path: latents.Path = "slerp",
     labels: Sequence[int] | None = None,
+    *,
+    closed: bool = False,
+    easing: latents.Easing = "linear",
 ) -> Images:
-    """`steps` images along a path through the latents `keys` (k, dim), both ends counted.
+    """`steps` images along a path through the latents `keys` (k, dim); see `latents.walk`.
 
-    For ends given as seeds, `keys` is `draw(model, seeds)`; for images, `encode(model, images).mean`.
+    For keys given as seeds, `keys` is `draw(model, seeds)`; for images, `encode(model, images).mean`.
 
     Raises:
         NotFound: the model does not generate.
@@ -189,7 +192,7 @@ def interpolate(
     """
     offers.require(model, "interpolate")
     keys = tensors.from_latents(model, keys, offers.latent_dim(model))
-    return decode(model, latents.walk(keys, steps, path), labels)
+    return decode(model, latents.walk(keys, steps, path, closed=closed, easing=easing), labels)
 
 
 def score(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
 from service.codecs import IMAGE_TYPES
-from service.latents import SEED_LIMIT, Prior
+from service.latents import SEED_LIMIT, Easing, Prior
 from service.uploads import ImageArray, ImageFiles, Images, LatentArray, LatentRows, Latents
 
 JSON, MULTIPART, NPY, ZIP = (
@@ -20,8 +20,9 @@ JSON, MULTIPART, NPY, ZIP = (
 )
 
 # Options that are not a number (or numbers, with commas) where they are written in a query.
-TEXT_OPTIONS = ("model", "path", "prior")
-LIST_OPTIONS = ("seeds",)
+TEXT_OPTIONS = ("model", "path", "easing", "prior")
+LIST_OPTIONS = ("seeds", "keys")
+FLAG_OPTIONS = ("closed",)
 
 
 def _one_or_many(value: object) -> str:
@@ -181,7 +182,12 @@ class DecodeRequest(Labelled):
 
 
 class InterpolateRequest(Labelled):
-    """Either `from` and `to`, or two or more images, whose codes are joined in order."""
+    """One of: `from` and `to`; two or more `keys`; two or more images, whose codes are the keys.
+
+    Keys are joined in order. Frame i is i (k - 1) / (steps - 1) legs from the first of k keys; on a closed path
+    i k / steps, so that its last frame runs on to its first. The whole part of that is the leg. The rest is t, in
+    [0, 1): `easing` of it is how much is done of the arc (slerp) or line (lerp) from the leg's key to the next.
+    """
 
     accepts: ClassVar = (JSON, MULTIPART, NPY)
     payload: ClassVar = "images"
@@ -190,10 +196,26 @@ class InterpolateRequest(Labelled):
         default=None, alias="from", description="A seed, or a latent vector", examples=[7]
     )
     end: Key | None = Field(default=None, alias="to", description="A seed, or a latent vector", examples=[8])
+    keys: Annotated[list[Key], Field(min_length=2)] | None = Field(
+        default=None,
+        description="Two or more seeds or latent vectors, in place of `from` and `to`; in a query, seeds alone",
+        examples=[[7, 8, 9]],
+    )
     images: ImagesField | None = Field(
-        default=None, description="Two or more images, for models that encode, in place of `from` and `to`"
+        default=None, description="Two or more images, for models that encode, in place of keys"
     )
     steps: int = Field(default=8, ge=2, le=256, description="How many frames, both ends counted")
+    closed: bool = Field(
+        default=False,
+        description="Go on from the last key to the first; the first frame is not repeated at the end",
+    )
+    easing: Easing = Field(
+        default="linear",
+        description="How time passes between two keys: t, or 3 t^2 - 2 t^3, which is slow at both",
+    )
+    fps: float = Field(
+        default=12, ge=1, le=50, description="Frames a second, of answers in image/webp and image/gif"
+    )
     path: Literal["slerp", "lerp"] = Field(
         default="slerp", description="Along the great arc between latents, or the straight line"
     )

@@ -83,6 +83,19 @@ BAD_INTERPOLATIONS: list[tuple[str, dict[str, object], str, tuple[str, ...]]] = 
     ("text as end", {"from": "1", "to": 2}, "body.from", ("integer", '"1"')),
     ("short end", {"from": [1.0], "to": 2}, "body.from", ("4 numbers", "got 1")),
     ("text in an end", {"from": [1, "x", 2, 3], "to": 2}, "body.from[1]", ("number", '"x"')),
+    ("keys and an end", {"keys": [1, 2], "to": 3}, "body.keys", ("exclude `from` and `to`",)),
+    ("one key", {"keys": [1]}, "body.keys", ("at least 2 items",)),
+    ("no list of keys", {"keys": 3}, "body.keys", ("list", "3")),
+    ("many keys", {"keys": [1] * 1025}, "body.keys", ("1,024", "1,025")),
+    ("text as key", {"keys": [1, "2"]}, "body.keys[1]", ("integer", '"2"')),
+    ("negative key", {"keys": [1, 2, -1]}, "body.keys[2]", ("greater than or equal to 0", "-1")),
+    ("short key", {"keys": [1, [0.5]]}, "body.keys[1]", ("4 numbers", "got 1")),
+    ("large key", {"keys": [1, [0, 1e39, 0, 0]]}, "body.keys[1][1]", ("finite", "1e+39")),
+    ("closed is no text", {"from": 1, "to": 2, "closed": "true"}, "body.closed", ("boolean", '"true"')),
+    ("closed is no number", {"from": 1, "to": 2, "closed": 1}, "body.closed", ("boolean", "1")),
+    ("unknown easing", {"from": 1, "to": 2, "easing": "ease"}, "body.easing", ("smoothstep", '"ease"')),
+    ("slow", {"from": 1, "to": 2, "fps": 0.5}, "body.fps", ("greater than or equal to 1", "0.5")),
+    ("fast", {"from": 1, "to": 2, "fps": 51}, "body.fps", ("less than or equal to 50", "51")),
     ("ends by the wrong name", {"start": 1, "end": 2}, "body.start", ("from, to",)),
     (
         "one image",
@@ -288,6 +301,23 @@ CASES = [
     *(
         Bad(name, "/interpolate", {"model": "tiny-vae", **body}, 400, location, says)
         for name, body, location, says in BAD_INTERPOLATIONS
+    ),
+    Bad(
+        "latents in the query",
+        "/interpolate?model=tiny-vae&keys=0.5,1,2,3",
+        {},
+        400,
+        "query.keys[0]",
+        ("integer", "0.5"),
+    ),
+    Bad("one key in the query", "/interpolate?model=tiny-vae&keys=1", {}, 400, "query.keys", ("2 items",)),
+    Bad(
+        "closed as a number in the query",
+        "/interpolate?model=tiny-vae&keys=1,2&closed=1",
+        {},
+        400,
+        "query.closed",
+        ("boolean", '"1"'),
     ),
     # Sizes
     Bad("large body", "/sample", b" " * (MAX_BODY_BYTES + 1), 413, "body", ("400,000",)),

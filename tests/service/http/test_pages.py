@@ -84,6 +84,8 @@ def test_document_has_every_form_of_request_and_answer(document: dict[str, Any])
     assert list(post["/decode"]["requestBody"]["content"]) == ["application/json", "application/x-npy"]
     forms = ["image/png", "application/x-npy", "application/zip", "application/json"]
     assert list(post["/sample"]["responses"]["200"]["content"]) == forms
+    animations = ["image/webp", "image/gif"]
+    assert list(post["/interpolate"]["responses"]["200"]["content"]) == [*forms, *animations]
     assert list(post["/score"]["responses"]["200"]["content"]) == ["application/json"]
     queries = [p["name"] for p in post["/sample"]["parameters"] if p.get("in") == "query"]
     assert queries == ["model", "version", "label", "n", "seed", "seeds", "truncation", "prior"]
