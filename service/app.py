@@ -62,6 +62,11 @@ class Latentry:
     def sample(self, call: Call[SampleRequest]) -> Response:
         """Draw new images."""
         model = _model(call)
+        if (z := inputs.latents(model, call.options, settings)) is not None:
+            labels = inputs.labels(call.options.label, len(z))
+            with call.record.inference():
+                images = operations.decode(model, z, labels)
+            return answers.images(call, model, images)
         seeds = inputs.seeds(call.options, settings.max_images)
         labels = inputs.labels(call.options.label, len(seeds))
         with call.record.inference():

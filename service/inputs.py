@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service import offers, operations, uploads
 from service.errors import BadRequest
-from service.latents import SEED_LIMIT, Prior
+from service.latents import SEED_LIMIT, Prior, truncated
 from service.registry import Model
 from service.schemas import InterpolateRequest, SampleRequest
 from service.settings import Settings
@@ -36,6 +36,22 @@ def seeds(options: SampleRequest, limit: int) -> Sequence[int]:
     if start + n > SEED_LIMIT:
         raise BadRequest.at("seed", f"plus n must not pass 2^53 = {SEED_LIMIT}, got {start} + {n}")
     return range(start, start + n)
+
+
+def latents(model: Model, options: SampleRequest, settings: Settings) -> NDArray[np.float32] | None:
+    """The latents that were given, (n, dim), truncated; None where it is seeds that images are drawn from.
+
+    Raises:
+        BadRequest: options of seeds beside them, or latents that are not the model's.
+        NotFound: the model has no prior over its latents, or does not generate.
+    """
+    if options.latents is None:
+        return None
+    offers.require(model, "sample")
+    for name in ("n", "seed", "seeds", "prior"):
+        if getattr(options, name) is not None:
+            raise BadRequest.at(name, "must be left out where `latents` are given: it is for seeds")
+    return truncated(options.latents.decode(offers.latent_dim(model), settings), options.truncation)
 
 
 def labels(label: int | Sequence[int] | None, n: int) -> Sequence[int] | None:

@@ -52,6 +52,11 @@ def from_seeds(seeds: Sequence[int], dim: int, truncation: float | None = None) 
     return (normal * (1.0 if truncation is None else truncation)).astype(np.float32)
 
 
+def truncated(z: Floats, truncation: float | None) -> Floats:
+    """Latents of any origin, scaled towards 0 as `from_seeds` scales its own."""
+    return z if truncation is None else (z.astype(np.float64) * truncation).astype(np.float32)
+
+
 def _blocks(seeds: Sequence[int], blocks: int) -> NDArray[np.uint64]:
     """Words (n, 4 blocks) of every seed. Seeds in a row, the usual case, are one piece of the stream: one draw."""
     words = np.empty((len(seeds), _BLOCK * blocks), np.uint64)

@@ -126,6 +126,11 @@ PriorField = Annotated[
 
 
 class SampleRequest(Labelled):
+    """Images of seeds; or of `latents`, which go to the decoder as they are, not through a fitted prior."""
+
+    accepts: ClassVar = (JSON, NPY)
+    payload: ClassVar = "latents"
+
     n: int | None = Field(
         default=None,
         ge=1,
@@ -141,11 +146,16 @@ class SampleRequest(Labelled):
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = Field(
         default=None, description="The seed of each image"
     )
+    latents: LatentsField | None = Field(
+        default=None,
+        description="A latent vector for each image, in place of seeds; exclude n, seed, seeds and prior",
+    )
     truncation: float | None = Field(
         default=None,
         gt=0,
         le=1,
-        description="Scales latents towards their mean: below 1, images are more typical and less varied",
+        description="Scales latents, given or drawn, towards the mean of N(0, I), which is 0: "
+        "below 1, images are more typical and less varied",
     )
     prior: PriorField = None
 

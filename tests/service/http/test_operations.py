@@ -107,6 +107,29 @@ def test_truncation_label_and_version_change_the_image(http: httpx.Client) -> No
     assert np.array_equal(both[1], load_png(png(model="tiny-cgan", label=2)))
 
 
+def test_sample_of_latents(http: httpx.Client, registry: Registry) -> None:
+    model = registry.get("tiny-prior")
+    z = operations.draw(model, [7, 8, 9], prior="normal")
+    body = {"model": "tiny-prior", "latents": z.tolist()}
+    answer = ok(http.post("/sample", json=body, headers=NPY), "application/x-npy")
+    assert np.array_equal(load_npy(answer.content), operations.sample(model, [7, 8, 9], prior="normal"))
+    assert "x-latentry-seeds" not in answer.headers
+    as_npy = {"content": npy(z), "headers": {"Content-Type": "application/x-npy", **NPY}}
+    assert http.post("/sample?model=tiny-prior", **as_npy).content == answer.content  # type: ignore[arg-type]
+    assert http.post("/sample", json=body, headers=JSON).json()["images"][0].keys() == {"png"}
+
+    half = load_npy(http.post("/sample?model=tiny-prior&truncation=0.5", **as_npy).content)  # type: ignore[arg-type]
+    assert np.array_equal(half, operations.decode(model, z * np.float32(0.5)))
+    # An image is the same alone.
+    alone = http.post("/sample", json=body | {"latents": z[2:].tolist()}, headers=NPY)
+    assert np.array_equal(load_npy(alone.content)[0], load_npy(answer.content)[2])
+
+    labelled = {"model": "tiny-cgan", "latents": [[0.5] * 4] * 3, "label": [2, 0, 2]}
+    images = load_npy(http.post("/sample", json=labelled, headers=NPY).content)
+    assert np.array_equal(images[0], images[2])
+    assert not np.array_equal(images[0], images[1])
+
+
 @pytest.mark.parametrize(
     ("query", "body"),
     [
