@@ -6,7 +6,7 @@ from typing import Any, cast
 import bentoml
 from starlette.responses import Response
 
-from service import answers, inputs, offers, operations, pages, telemetry
+from service import answers, inputs, offers, operations, pages, telemetry, views
 from service.balance import Rebalance
 from service.calls import Call
 from service.dispatch import Dispatch, Handler
@@ -82,7 +82,8 @@ class Latentry:
         samples = call.options.samples if call.media_type in answers.WITH_DATA else 0
         with call.record.inference():
             result = operations.reconstruct(model, images, samples, labels)
-        return answers.images(call, model, result.images, items=answers.reconstruction_items(result))
+        shown = views.view(images, result.images, call.options.view)
+        return answers.images(call, model, shown, items=answers.reconstruction_items(result))
 
     @endpoint(EncodeRequest, LatentsAnswer, answers.LATENT_TYPES)
     def encode(self, call: Call[EncodeRequest]) -> Response:

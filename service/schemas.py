@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator
 from service.codecs import IMAGE_TYPES
 from service.latents import SEED_LIMIT, Easing, Prior
 from service.uploads import ImageArray, ImageFiles, Images, LatentArray, LatentRows, Latents
+from service.views import View
 
 JSON, MULTIPART, NPY, ZIP = (
     "application/json",
@@ -20,7 +21,7 @@ JSON, MULTIPART, NPY, ZIP = (
 )
 
 # Options that are not a number (or numbers, with commas) where they are written in a query.
-TEXT_OPTIONS = ("model", "path", "easing", "prior")
+TEXT_OPTIONS = ("model", "path", "easing", "prior", "view")
 LIST_OPTIONS = ("seeds", "keys")
 FLAG_OPTIONS = ("closed",)
 
@@ -173,6 +174,12 @@ class ReconstructRequest(_ImagesRequest, Labelled):
         ge=0,
         le=64,
         description="Draws of z for `elbo_nats`, in JSON and zip answers; 0 leaves it out",
+    )
+    view: View = Field(
+        default="images",
+        description="What the pictures show: `images`, the reconstructions; `error`, in grey, the absolute "
+        "difference in levels of 0 to 255, the mean over channels; `comparison`, original, reconstruction and error, "
+        "one above the other",
     )
 
 

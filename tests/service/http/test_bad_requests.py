@@ -184,6 +184,15 @@ CASES = [
         None,
         ("cannot sample", "decode"),
     ),
+    Bad(
+        "unknown view",
+        "/reconstruct?model=tiny-vae&view=heat",
+        GOOD_PNG,
+        400,
+        "query.view",
+        ("'comparison'", '"heat"'),
+        content_type=PNG,
+    ),
     # Names of what is not there
     Bad("unknown model", "/sample", {"model": "nope"}, 404, None, ("nope", "tiny-vae", "tiny-gan")),
     Bad(

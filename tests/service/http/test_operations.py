@@ -213,6 +213,42 @@ def test_reconstruct(http: httpx.Client, registry: Registry) -> None:
     assert plain.json()["images"][0].keys() == {"png", "mse", "psnr", "latent", "anomaly_percentile"}
 
 
+@pytest.mark.parametrize(("name", "channels"), [("tiny-vae", 1), ("tiny-rgb", 3)])
+def test_views_of_reconstructions(http: httpx.Client, registry: Registry, name: str, channels: int) -> None:
+    width = 8 if channels == 1 else 12
+    images = np.random.RandomState(1).randint(0, 256, (3, 8, width, channels), np.uint8)
+    rebuilt = operations.reconstruct(registry.get(name), images).images
+    error = np.rint(np.abs(images.astype(float) - rebuilt).mean(axis=3)).astype(np.uint8)[..., None]
+    assert error.max() > 40
+
+    def ask(view: str, accept: dict[str, str], part: slice = slice(None)) -> bytes:
+        headers = {"Content-Type": "application/x-npy", **accept}
+        answer = http.post(
+            f"/reconstruct?model={name}&view={view}", content=npy(images[part]), headers=headers
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    assert np.array_equal(load_npy(ask("images", NPY)), rebuilt)
+    assert np.array_equal(load_npy(ask("error", NPY)), error)
+    together = np.concatenate([images, rebuilt, error.repeat(channels, axis=3)], axis=1)
+    assert np.array_equal(load_npy(ask("comparison", NPY)), together)
+    sheet = load_png(ask("comparison", {"Accept": "image/png"}))
+    assert sheet.shape == (48, 2 * width, channels)
+    assert np.array_equal(sheet[:24, width:], together[1])
+    for view, pixels in (("error", error), ("comparison", together)):
+        alone = ask(view, {"Accept": "image/png"}, slice(1, 2))
+        assert np.array_equal(load_png(alone), pixels[1])
+        items = json.loads(ask(view, JSON))["images"]
+        assert base64.b64decode(items[1]["png"]) == alone
+        # What is told of an image is the same, whichever view of it is shown.
+        assert [item["mse"] for item in items] == [
+            item["mse"] for item in json.loads(ask("images", JSON))["images"]
+        ]
+        with zipfile.ZipFile(io.BytesIO(ask(view, ZIP))) as files:
+            assert files.read("0001.png") == alone
+
+
 def test_encode_then_decode(http: httpx.Client, registry: Registry) -> None:
     model, images = registry.get("tiny-vae"), grey(3)
     encoding = operations.encode(model, images)
