@@ -84,11 +84,14 @@ def latents(call: Call[Any], model: Model, encoding: Encoding) -> Response:
     return _respond(call, model, _json(_about(model, latents=_rows(arrays))))
 
 
-def scores(call: Call[Any], model: Model, score: DiscriminatorScore | ElboScore) -> Response:
-    """Answer with one object an image: the fields of `score` that the model has. JSON."""
+def scores(
+    call: Call[Any], model: Model, score: DiscriminatorScore | ElboScore, k: int | None = None
+) -> Response:
+    """Answer with one object an image: the fields of `score` that the model has; and `k`, where it was given. JSON."""
     rows = _rows(_given(vars(score)))
     call.record.images = len(rows)
-    return _respond(call, model, _json(_about(model, scores=rows)))
+    asked = {} if k is None else {"k": k}
+    return _respond(call, model, _json(_about(model, **asked, scores=rows)))
 
 
 def reconstruction_items(result: Reconstruction) -> list[Item]:

@@ -123,9 +123,10 @@ class Latentry:
         model = _model(call)
         images = call.options.images.decode(model.manifest.image, settings)
         labels = inputs.labels(call.options.label, len(images))
+        k = inputs.importance_samples(call.options.k, len(images), settings.max_importance_samples)
         with call.record.inference():
-            score = operations.score(model, images, labels)
-        return answers.scores(call, model, score)
+            score = operations.score(model, images, labels, k)
+        return answers.scores(call, model, score, k)
 
 
 def _model(call: Call[Any]) -> Model:

@@ -59,6 +59,13 @@ def labels(label: int | Sequence[int] | None, n: int) -> Sequence[int] | None:
     return [label] * n if isinstance(label, int) else label
 
 
+def importance_samples(k: int | None, n: int, limit: int) -> int | None:
+    """`k` for n images; raises BadRequest where the two make more than `limit` draws."""
+    if k is not None and k * n > limit:
+        raise BadRequest.at("k", f"times images must not pass {limit:,}, got {k:,} x {n:,}")
+    return k
+
+
 def keys(
     model: Model, options: InterpolateRequest, settings: Settings
 ) -> tuple[NDArray[np.float32], list[int]]:

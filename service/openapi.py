@@ -128,6 +128,7 @@ def _schemas(settings: Settings) -> Json:
                 ("keys", "maxItems", settings.max_images),
                 ("images", "maxItems", settings.max_images),
                 ("latents", "maxItems", settings.max_latents),
+                ("k", "maximum", settings.max_importance_samples),
             ):
                 if field in properties:
                     properties[field].get("anyOf", [properties[field]])[0][keyword] = limit

@@ -61,11 +61,15 @@ class DiscriminatorScore:
 
 @dataclass(frozen=True)
 class ElboScore:
-    """`elbo_nats`, `bits_per_dim`, and `anomaly_percentile` (0 to 100, or None where it has none); (N,)."""
+    """`elbo_nats`, `bits_per_dim` of it, and `anomaly_percentile` (0 to 100, or None where it has none); (N,).
+
+    `iw_nats` (N,) is the importance weighted bound, None where it was not asked for.
+    """
 
     elbo_nats: Doubles
     bits_per_dim: Doubles
     anomaly_percentile: Doubles | None
+    iw_nats: Doubles | None = None
 
 
 def draw(
@@ -196,7 +200,7 @@ def interpolate(
 
 
 def score(
-    model: Model, images: Images, labels: Sequence[int] | None = None
+    model: Model, images: Images, labels: Sequence[int] | None = None, k: int | None = None
 ) -> DiscriminatorScore | ElboScore:
     """How much images look like the model's data: by its discriminator, or else by its ELBO.
 
@@ -205,24 +209,31 @@ def score(
 
     Args:
         labels: a class for each image, for a conditional model scored by its ELBO and only for one.
+        k: draws for the importance weighted bound, beside the ELBO; for models scored by that. None: no such bound.
 
     Raises:
         NotFound: the model has neither a discriminator nor a likelihood.
-        BadRequest: images of another shape, or labels that the model does not take.
+        BadRequest: images of another shape, or labels or `k` that the model does not take.
     """
     offers.require(model, "score")
     x = tensors.from_images(model, images)
     if "discriminate" in model.graphs:
         if labels is not None:
             raise BadRequest.at("label", f"must be left out: the discriminator of {model} takes none")
+        if k is not None:
+            raise BadRequest.at(
+                "k", f"must be left out: {model} is scored by its discriminator, not by an ELBO"
+            )
         (logit,) = model.graph("discriminate").run(image=x)
         return _discriminator_score(model, logit.astype(np.float64))
     label = tensors.from_labels(model, labels, len(x))
-    bound = _elbo_nats(model, x, _encode(model, x), label, elbo.SAMPLES)
+    encoding = _encode(model, x)
+    bound = _elbo_nats(model, x, encoding, label, elbo.SAMPLES)
     return ElboScore(
         elbo_nats=bound,
         bits_per_dim=elbo.bits_per_dim(bound, math.prod(x.shape[1:]), _likelihood(model)),
         anomaly_percentile=_anomaly_percentile(model, elbo_nats=bound),
+        iw_nats=None if k is None else _importance_weighted_nats(model, x, encoding, label, k),
     )
 
 
@@ -254,6 +265,19 @@ def _elbo_nats(model: Model, x: Floats, encoding: Encoding, label: Labels, sampl
         lambda z: tensors.rows(_decode(model, z, label)),
         _likelihood(model),
         samples=samples,
+    )
+
+
+def _importance_weighted_nats(model: Model, x: Floats, encoding: Encoding, label: Labels, k: int) -> Doubles:
+    if encoding.logvar is None:
+        raise ValueError(f"{model}: the bound needs the variance of q(z|x)")
+
+    def decode(z: Floats) -> Doubles:
+        draws = len(z) // len(x)
+        return tensors.rows(_decode(model, z, {name: np.tile(row, draws) for name, row in label.items()}))
+
+    return elbo.importance_weighted_nats(
+        tensors.rows(x), encoding.mean, encoding.logvar, decode, _likelihood(model), k=k
     )
 
 

@@ -188,7 +188,13 @@ class EncodeRequest(_ImagesRequest):
 
 
 class ScoreRequest(_ImagesRequest, Labelled):
-    pass
+    k: int | None = Field(
+        default=None,
+        ge=1,
+        lt=2**31,
+        description="Draws of z for `iw_nats`, the importance weighted bound; for models scored by their ELBO",
+        examples=[64],
+    )
 
 
 class DecodeRequest(Labelled):
@@ -280,13 +286,20 @@ class DiscriminatorScoreItem(BaseModel):
 
 class ElboScoreItem(BaseModel):
     elbo_nats: float = Field(description="Lower bound of log p(x), nats")
-    bits_per_dim: float
+    bits_per_dim: float = Field(description="-`elbo_nats` as bits to code one value of a pixel")
     anomaly_percentile: float | None = Field(
         default=None, description="0 to 100; larger is stranger; absent where the model has no calibration"
     )
 
+    iw_nats: float | None = Field(
+        default=None,
+        description="Log of the mean of `k` importance weights p(x, z) / q(z|x), nats (Burda et al. 2016, eq. 8): a "
+        "bound that rises with k towards log p(x); there where `k` was given",
+    )
+
 
 class ScoresAnswer(_Answer):
+    k: int | None = Field(default=None, description="Draws of z behind `iw_nats`")
     scores: list[DiscriminatorScoreItem] | list[ElboScoreItem]
 
 

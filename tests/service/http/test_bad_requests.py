@@ -262,6 +262,28 @@ CASES = [
     score("animated WebP", animated("WEBP"), "image/webp", "body", "animated"),
     score("CMYK", cmyk(), "image/jpeg", "body", "CMYK"),
     score("truncated WebP", b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp", "body", "broken"),
+    Bad("no draws", "/score?model=tiny-vae&k=0", GOOD_PNG, 400, "query.k", ("1, got 0",), content_type=PNG),
+    Bad(
+        "part of a draw", "/score?model=tiny-vae&k=1.5", GOOD_PNG, 400, "query.k", ("1.5",), content_type=PNG
+    ),
+    Bad(
+        "too many draws",
+        "/score?model=tiny-vae&k=32769",
+        npy(grey(2)),
+        400,
+        "query.k",
+        ("65,536", "32,769 x 2"),
+        content_type=NPY,
+    ),
+    Bad(
+        "draws for a GAN",
+        "/score?model=tiny-gan&k=2",
+        GOOD_PNG,
+        400,
+        "query.k",
+        ("discriminator",),
+        content_type=PNG,
+    ),
     # Multipart
     score("no boundary", b"--xyz--", "multipart/form-data", "header.Content-Type", "boundary"),
     score("garbage form", b"garbage", FORM, "body", "multipart"),

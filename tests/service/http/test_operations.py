@@ -327,6 +327,23 @@ def test_score(http: httpx.Client, registry: Registry) -> None:
     assert scores[0].keys() == {"elbo_nats", "bits_per_dim", "anomaly_percentile"}
 
 
+def test_score_by_importance_weights(http: httpx.Client, registry: Registry) -> None:
+    images, headers = grey(5), {"Content-Type": "application/x-npy"}
+    expected = operations.score(registry.get("tiny-vae"), images, k=300)
+    assert isinstance(expected, operations.ElboScore)
+    assert expected.iw_nats is not None
+    answer = http.post("/score?model=tiny-vae&k=300", content=npy(images), headers=headers).json()
+    assert answer["k"] == 300
+    assert [s["iw_nats"] for s in answer["scores"]] == expected.iw_nats.tolist()
+    plain = http.post("/score?model=tiny-vae", content=npy(images), headers=headers).json()
+    assert [s | {"iw_nats": v} for s, v in zip(plain["scores"], expected.iw_nats.tolist(), strict=True)] == (
+        answer["scores"]
+    )
+    assert "k" not in plain
+    alone = http.post("/score?model=tiny-vae&k=300", content=npy(images[3:4]), headers=headers).json()
+    assert alone["scores"] == [answer["scores"][3]]
+
+
 def test_scores_of_an_image_are_equal_alone_and_in_any_batch(http: httpx.Client) -> None:
     images, headers = grey(20), {"Content-Type": "application/x-npy"}
     for model in ("tiny-gan", "tiny-vae"):
