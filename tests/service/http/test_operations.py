@@ -273,6 +273,38 @@ def test_encode_then_decode(http: httpx.Client, registry: Registry) -> None:
     assert np.array_equal(load_npy(as_npy.content), decoded)
 
 
+def test_codes_and_their_images_in_every_form(http: httpx.Client, registry: Registry) -> None:
+    model = registry.get("tiny-rgb")
+    images = np.random.RandomState(2).randint(0, 256, (2, 8, 12, 3), np.uint8)
+    encoding = operations.encode(model, images)
+    decoded = operations.decode(model, encoding.mean)
+
+    def ask(path: str, accept: dict[str, str], content: bytes) -> bytes:
+        headers = {"Content-Type": "application/x-npy", **accept}
+        answer = http.post(f"{path}?model=tiny-rgb", content=content, headers=headers)
+        return ok(answer, accept["Accept"]).content
+
+    sent = npy(images)
+    mean = ask("/encode", NPY, sent)
+    assert np.array_equal(load_npy(mean), encoding.mean)
+    with zipfile.ZipFile(io.BytesIO(ask("/encode", ZIP, sent))) as files:
+        assert files.read("mean.npy") == mean
+        assert np.array_equal(load_npy(files.read("logvar.npy")), np.asarray(encoding.logvar))
+        assert json.loads(files.read("metadata.json")) == {"model": "tiny-rgb", "version": 1}
+    rows = json.loads(ask("/encode", JSON, sent))["latents"]
+    assert np.array_equal(np.array([row["mean"] for row in rows], np.float32), encoding.mean)
+
+    assert np.array_equal(load_npy(ask("/decode", NPY, mean)), decoded)
+    shown = json.loads(ask("/decode", JSON, mean))["images"]
+    pngs = [base64.b64decode(item["png"]) for item in shown]
+    assert np.array_equal(np.stack([load_png(png) for png in pngs]), decoded)
+    with zipfile.ZipFile(io.BytesIO(ask("/decode", ZIP, mean))) as files:
+        assert [files.read(f"{i:04d}.png") for i in range(2)] == pngs
+    # A code and its image are the same alone.
+    assert ask("/encode", NPY, npy(images[1:])) == npy(encoding.mean[1:])
+    assert ask("/decode", NPY, npy(encoding.mean[1:])) == npy(decoded[1:])
+
+
 def test_interpolate_between_seeds_and_latents(http: httpx.Client, registry: Registry) -> None:
     model = registry.get("tiny-vae")
     ends = operations.draw(model, [3, 900])
