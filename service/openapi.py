@@ -79,7 +79,8 @@ def document(settings: Settings) -> Json:
             "description": (
                 "Sample, reconstruct, encode, decode, interpolate and score with latent-variable models. "
                 "The same model version, seed and options give the same bytes. Choose the form of an answer "
-                "with `Accept`. Options may stand in the query with any kind of body. Every answer has an "
+                "with `Accept`: a client that reads JSON, as generated ones do, sends `application/json`. "
+                "Options may stand in the query with any kind of body. Every answer has an "
                 "`X-Request-Id`: the request's own, if that is 1 to 64 of A-Z a-z 0-9 . _ -, or a new one; "
                 "the log has it too."
             ),
