@@ -78,16 +78,16 @@ def importance_weighted_nats(
     """
     mean64, logvar64 = mean.astype(np.float64), logvar.astype(np.float64)
     stddev = np.exp(0.5 * logvar64)
-    noise = latents.from_seeds(range(k), mean.shape[1]).astype(np.float64)
     at_once = max(1, _ROWS_AT_ONCE // len(x))
     log_weights = np.empty((len(x), k))
     for start in range(0, k, at_once):
-        eps = noise[start : start + at_once, None]
-        z = mean64 + stddev * eps
+        seeds = range(start, min(start + at_once, k))
+        eps = latents.from_seeds(seeds, mean.shape[1]).astype(np.float64)
+        z = mean64 + stddev * eps[:, None]
         means = decode(z.reshape(-1, z.shape[-1]).astype(np.float32)).reshape(*z.shape[:2], -1)
-        for j, (zj, mean_j) in enumerate(zip(z, means, strict=True), start):
+        for j, eps_j, z_j, mean_j in zip(seeds, eps, z, means, strict=True):
             # Of log p(z) - log q(z|x); the constants of the two cancel.
-            log_ratio = 0.5 * (np.square(noise[j]) + logvar64 - np.square(zj)).sum(axis=1)
+            log_ratio = 0.5 * (np.square(eps_j) + logvar64 - np.square(z_j)).sum(axis=1)
             log_weights[:, j] = log_likelihood_nats(x, mean_j, likelihood) + log_ratio
     largest = log_weights.max(axis=1, keepdims=True)
     bound: Doubles = largest[:, 0] + np.log(np.exp(log_weights - largest).mean(axis=1))

@@ -161,6 +161,28 @@ def test_an_image_has_its_bound_alone_and_in_any_batch(registry: Registry, k: in
             assert bound(served, images[part], k).tobytes() == together[part].tobytes()
 
 
+def test_draws_keep_the_label_of_their_image(tmp_path: Path) -> None:
+    graphs = {
+        "generate": bundles.generate(GREY, seed=1, classes=len(bundles.CLASS_NAMES)),
+        "encode": bundles.encode(GREY, seed=2, logvar=True),
+    }
+    bernoulli = {"kind": "bernoulli"}
+    names = bundles.CLASS_NAMES
+    bundles.write(tmp_path, "labelled", graphs, image=GREY, likelihood=bernoulli, class_names=names)
+    served = Registry.load(tmp_path).get("labelled")
+    images = pictures(5)
+    labels = [0, 2, 1, 1, 0]
+    together = operations.score(served, images, labels, k=70)
+    assert isinstance(together, ElboScore)
+    assert together.iw_nats is not None
+    for i, label in enumerate(labels):
+        alone = operations.score(served, images[i : i + 1], [label], k=70)
+        other = operations.score(served, images[i : i + 1], [(label + 1) % 3], k=70)
+        assert isinstance(alone, ElboScore)
+        assert isinstance(other, ElboScore)
+        assert alone.iw_nats == together.iw_nats[i] != other.iw_nats
+
+
 def test_weights_that_float64_cannot_hold() -> None:
     """Log weights near -2e6: without a common factor taken out, each is exp(-2e6) = 0 and the bound -inf."""
     x = np.ones((1, 2))
