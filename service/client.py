@@ -18,8 +18,8 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 import httpx
 
 from service import client_calls as calls
-from service.client_calls import Call
 from service.client_jobs import Job, Limits
+from service.client_request import Call
 from service.client_results import Codes, LatentryError, ModelInfo, Pictures, ReconstructionErrors, Scores
 from service.client_retry import Patience
 

@@ -1,20 +1,17 @@
 """The calls of the typed client: what each sends, and how its answer is read."""
 
-import io
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
 
 from service import client_answers as answers
+from service.client_request import JSON, NPY, Call, Progress, plain
 from service.client_results import Codes, Floats, ModelInfo, Pictures, ReconstructionErrors, Scores
 
-NPY = "application/x-npy"
-JSON = "application/json"
 ZIP = "application/zip"
 
 _SEED_LIMIT = 2**53
@@ -27,70 +24,6 @@ Easing = Literal["linear", "smoothstep"]
 Prior = Literal["fitted", "normal"]
 View = Literal["images", "error", "comparison"]
 Key = int | Sequence[float] | Floats
-# Called with how many images are done, and of how many; True: a line on standard error.
-Progress = bool | Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Call(Generic[T]):
-    """One request, and how to read its answer.
-
-    `options` are of the whole request. `per_image` (seeds, labels) and `upload` (images or latents as an array, or
-    files) have one item an image. Options go in the query beside an upload, else in a JSON body; None is not given.
-    `images`: how many, where the call can be divided by images.
-    """
-
-    method: Literal["GET", "POST"]
-    path: str
-    read: Callable[[httpx.Response], T]
-    accept: str = JSON
-    options: Mapping[str, Any] = field(default_factory=dict)
-    per_image: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    upload: NDArray[Any] | Sequence[bytes] | None = None
-    images: int | None = None
-    progress: Progress = False
-
-    def request(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
-        given = {name: _plain(value) for name, value in self.options.items() if value is not None}
-        for name, values in self.per_image.items():
-            given |= _in_a_row(values) if isinstance(values, range) else {name: _plain(values)}
-        headers = {"Accept": self.accept}
-        body: dict[str, Any] = {}
-        match self.upload:
-            case None if self.method == "POST":
-                body = {"json": given}
-            case None:
-                pass
-            case np.ndarray():
-                headers["Content-Type"] = NPY
-                body = {"content": _npy(self.upload), "params": _texts(given)}
-            case files:
-                parts = [
-                    ("images", (f"{i}", data, "application/octet-stream")) for i, data in enumerate(files)
-                ]
-                body = {"files": parts, "params": _texts(given)}
-        return http.build_request(self.method, self.path, headers=headers, **body)
-
-    def answer(self, response: httpx.Response) -> T:
-        """Raises LatentryError for a status that is not 2xx."""
-        if not response.is_success:
-            raise answers.error(response)
-        result = self.read(response)
-        if (
-            isinstance(result, Pictures) and not result.seeds
-        ):  # the service does not repeat a list that is long
-            return replace(result, seeds=tuple(self.per_image.get("seeds", ())))
-        return result
-
-    def part(self, start: int, stop: int, version: int | None) -> "Call[T]":
-        """The same of images `start` to `stop` alone, and of this version of the model."""
-        return replace(
-            self,
-            options={**self.options, "version": version},
-            per_image={name: values[start:stop] for name, values in self.per_image.items()},
-            upload=None if self.upload is None else self.upload[start:stop],
-            images=stop - start,
-        )
 
 
 def sample(
@@ -119,7 +52,15 @@ def sample(
         return _call("/sample", answers.pictures, options, label, progress, accept=NPY, upload=z)
     if seeds is not None:
         options |= {"seed": seed, "n": None if n == len(seeds) else n}
-        return _call("/sample", answers.pictures, options, label, progress, accept=NPY, seeds=list(seeds))
+        return _call(
+            "/sample",
+            answers.pictures,
+            options,
+            label,
+            progress,
+            accept=NPY,
+            seeds=[int(seed) for seed in seeds],
+        )
     count = 1 if n is None else n
     if not 1 <= count <= _SEED_LIMIT:
         return Call(
@@ -298,10 +239,10 @@ def _call(
     per_image: dict[str, Sequence[int]] = {}
     if seeds is not None:
         per_image["seeds"] = seeds
-    if label is not None and not isinstance(label, int):
-        per_image["label"] = list(label)
-    else:
+    if label is None or np.ndim(label) == 0:
         options = {**options, "label": label}
+    else:
+        per_image["label"] = np.asarray(label).tolist()
     count = len(upload if upload is not None else seeds or ())
     return Call("POST", path, read, accept, options, per_image, upload, count, progress)
 
@@ -327,44 +268,14 @@ def _path_options(
 
 
 def _keys(keys: Sequence[Key] | Floats | None) -> list[Any] | None:
-    return None if keys is None else [_plain(key) for key in keys]
+    return None if keys is None else [plain(key) for key in keys]
 
 
 def _content(response: httpx.Response) -> bytes:
     return response.content
 
 
-def _plain(value: Any) -> Any:
-    """numpy's numbers and arrays, and sequences of them, as Python's."""
-    if isinstance(value, str | int | float):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return np.asarray(value).tolist()
-
-
-def _in_a_row(seeds: range) -> dict[str, int]:
-    return {"seed": seeds.start, "n": len(seeds)}
-
-
-def _texts(options: Mapping[str, Any]) -> dict[str, str]:
-    """Options as a query string has them: lists with commas, true and false."""
-    return {name: _text(value) for name, value in options.items()}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _uploaded(images: Upload) -> NDArray[Any] | Sequence[bytes]:
     if isinstance(images, np.ndarray):
         return images.astype(np.float32) if np.issubdtype(images.dtype, np.floating) else images
     return [images] if isinstance(images, bytes) else list(images)
-
-
-def _npy(array: NDArray[Any]) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array, allow_pickle=False)
-    return stream.getvalue()

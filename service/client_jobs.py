@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from service.client_calls import Call
+from service.client_request import Call
 
 T = TypeVar("T")
 

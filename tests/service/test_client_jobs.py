@@ -63,7 +63,8 @@ def test_what_is_one_an_image_goes_with_its_image() -> None:
     ]
     seen.clear()
     service.sample("m", 3, seed=0, label=1)
-    assert [body["label"] for body in bodies(seen)] == [1, 1]
+    service.sample("m", seeds=np.arange(3), label=np.arange(3))  # type: ignore[arg-type]  # works nonetheless
+    assert [body["label"] for body in bodies(seen)] == [1, 1, [0, 1], [2]]
 
 
 def test_no_more_than_the_limit_is_one_request() -> None:
