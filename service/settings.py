@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     )
     max_latents: int = Field(default=1024, ge=1, description="Most latents that a request may send")
     max_importance_samples: int = Field(
-        default=65_536,
+        default=16_384,
         ge=1,
         description="Most draws that a request may ask /score for: its images times `k`",
     )

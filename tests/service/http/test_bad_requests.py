@@ -268,11 +268,11 @@ CASES = [
     ),
     Bad(
         "too many draws",
-        "/score?model=tiny-vae&k=32769",
+        "/score?model=tiny-vae&k=8193",
         npy(grey(2)),
         400,
         "query.k",
-        ("65,536", "32,769 x 2"),
+        ("16,384", "8,193 x 2"),
         content_type=NPY,
     ),
     Bad(
