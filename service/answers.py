@@ -14,6 +14,7 @@ from service.calls import Call
 from service.codecs import PNG, WEBP
 from service.operations import DiscriminatorScore, ElboScore, Encoding, Reconstruction
 from service.registry import Model
+from service.rejection import Kept
 from service.schemas import JSON, NPY, ZIP
 
 IMAGE_TYPES = (PNG, NPY, ZIP, JSON)
@@ -25,6 +26,8 @@ WITH_DATA = (ZIP, JSON)
 
 MODEL_HEADER = "X-Latentry-Model"
 SEEDS_HEADER = "X-Latentry-Seeds"
+ACCEPTANCE_HEADER = "X-Latentry-Acceptance"
+PROPOSED_HEADER = "X-Latentry-Proposed"
 MAX_SEEDS_HEADER_BYTES = 4096
 
 Item = dict[str, Any]
@@ -37,15 +40,19 @@ def images(
     *,
     items: Iterable[Item] | None = None,
     seeds: Sequence[int] = (),
+    about: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Answer with (N, H, W, C): one PNG (a contact sheet for N > 1), npy, zip or JSON.
 
     Args:
         items: what JSON and the zip's metadata say of each image, beside its PNG.
         seeds: told in a header, where they fit.
+        about: what they say of all images.
+        headers: further ones.
     """
     call.record.images = len(pictures)
-    headers = _seeds_header(seeds)
+    headers, about = {**(headers or {}), **_seeds_header(seeds)}, about or {}
     if call.media_type == PNG:
         sheet = pictures[0] if len(pictures) == 1 else codecs.contact_sheet(pictures)
         return _respond(call, model, codecs.encode_png(sheet), headers)
@@ -56,9 +63,29 @@ def images(
     if call.media_type == ZIP:
         files = {f"{i:04d}.png": png for i, png in enumerate(pngs)}
         described = [{"file": file} | item for file, item in zip(files, listed, strict=True)]
-        return _respond(call, model, _zip(files, _about(model, images=described)), headers)
+        return _respond(call, model, _zip(files, _about(model, **about, images=described)), headers)
     shown = [{"png": codecs.encode_base64(png)} | item for png, item in zip(pngs, listed, strict=True)]
-    return _respond(call, model, _json(_about(model, images=shown)), headers)
+    return _respond(call, model, _json(_about(model, **about, images=shown)), headers)
+
+
+def kept(call: Call[Any], model: Model, discriminator: Model, result: Kept) -> Response:
+    """Answer with the images that were kept, and with how many were looked at for them."""
+    return images(
+        call,
+        model,
+        result.images,
+        items=({"seed": seed} for seed in result.seeds),
+        seeds=result.seeds,
+        about={
+            "acceptance_rate": result.acceptance_rate,
+            "proposed": result.proposed,
+            "discriminator": str(discriminator),
+        },
+        headers={
+            ACCEPTANCE_HEADER: f"{result.acceptance_rate:.4g}",
+            PROPOSED_HEADER: str(result.proposed),
+        },
+    )
 
 
 def frames(

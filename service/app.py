@@ -6,11 +6,12 @@ from typing import Any, cast
 import bentoml
 from starlette.responses import Response
 
-from service import answers, inputs, offers, operations, pages, telemetry, views
+from service import answers, inputs, offers, operations, pages, rejection, telemetry, views
 from service.balance import Rebalance
 from service.calls import Call
 from service.dispatch import Dispatch, Handler
 from service.endpoint import endpoint, handlers
+from service.errors import BadRequest
 from service.loader import Models
 from service.middleware import Gateway
 from service.registry import Model
@@ -67,6 +68,10 @@ class Latentry:
             with call.record.inference():
                 images = operations.decode(model, z, labels)
             return answers.images(call, model, images)
+        if call.options.keep is not None:
+            return _keep(call, model, call.options.keep)
+        if call.options.discriminator is not None:
+            raise BadRequest.at("discriminator", "chooses by `keep`, which is not given")
         seeds = inputs.seeds(call.options, settings.max_images)
         labels = inputs.labels(call.options.label, len(seeds))
         with call.record.inference():
@@ -127,6 +132,22 @@ class Latentry:
         with call.record.inference():
             score = operations.score(model, images, labels, k)
         return answers.scores(call, model, score, k)
+
+
+def _keep(call: Call[SampleRequest], model: Model, keep: float) -> Response:
+    options = call.options
+    seeds = inputs.proposals(options, settings)
+    label = inputs.one_label(options.label)
+    discriminator = model
+    if options.discriminator is not None:
+        discriminator = models.registry().get(
+            *inputs.name_and_version("discriminator", options.discriminator)
+        )
+    with call.record.inference():
+        kept = rejection.sample(
+            model, discriminator, seeds, options.n or 1, keep, options.truncation, label, options.prior
+        )
+    return answers.kept(call, model, discriminator, kept)
 
 
 def _model(call: Call[Any]) -> Model:

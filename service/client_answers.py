@@ -27,7 +27,14 @@ from service.client_results import (
 def pictures(response: httpx.Response) -> Pictures:
     """Images from npy; seeds from the header, which the service leaves out where it would be long."""
     seeds = _seeds(response.headers.get("X-Latentry-Seeds", ""))
-    return Pictures(*_served_by(response), _array(response.content), seeds)
+    rate, proposed = (response.headers.get(f"X-Latentry-{name}") for name in ("Acceptance", "Proposed"))
+    return Pictures(
+        *_served_by(response),
+        _array(response.content),
+        seeds,
+        float(rate) if rate else None,
+        int(proposed) if proposed else None,
+    )
 
 
 def _served_by(response: httpx.Response) -> tuple[str, int]:

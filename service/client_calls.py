@@ -35,6 +35,8 @@ def sample(
     latents: Floats | None = None,
     truncation: float | None = None,
     prior: Prior | None = None,
+    keep: float | None = None,
+    discriminator: str | None = None,
     label: Label | None = None,
     version: int | None = None,
     progress: Progress = False,
@@ -42,9 +44,12 @@ def sample(
     """Draw images. `seed`: image i gets seed + i; `seeds`: one for each; `latents`, (n, dim): decoded as they are.
 
     With none of the three, a seed is drawn here. `truncation` in (0, 1] scales latents towards 0. `prior`: "fitted"
-    (the default, where the model has one) or "normal". `label`: a class, or one for each image.
+    (the default, where the model has one) or "normal". `keep` in (0, 1]: the first n of the seeds from `seed` on that a
+    discriminator keeps, about that fraction of them, in one request; `discriminator`: of which model, NAME or
+    NAME/VERSION, by default the same. `label`: a class, or one for each image.
     """
     options: dict[str, Any] = {"model": model, "truncation": truncation, "prior": prior, "version": version}
+    options |= {"keep": keep, "discriminator": discriminator}
     if latents is not None:
         # What contradicts latents is sent too: the service explains.
         options |= {"n": n, "seed": seed, "seeds": seeds}
@@ -67,6 +72,10 @@ def sample(
             "POST", "/sample", answers.pictures, NPY, options | {"n": n, "seed": seed, "label": label}
         )
     start = secrets.randbelow(_SEED_LIMIT - count + 1) if seed is None else seed
+    if keep is not None:  # the seeds that a next request would begin with are known when this one is answered
+        return Call(
+            "POST", "/sample", answers.pictures, NPY, options | {"n": n, "seed": start, "label": label}
+        )
     in_a_row = range(start, start + count)
     return _call("/sample", answers.pictures, options, label, progress, accept=NPY, seeds=in_a_row)
 

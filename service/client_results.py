@@ -39,12 +39,17 @@ class LatentryError(Exception):
 
 @dataclass(frozen=True)
 class Pictures:
-    """`images` uint8 (N, H, W, C). `seeds` has one for each (of an interpolation: the ends'), or is empty."""
+    """`images` uint8 (N, H, W, C). `seeds` has one for each (of an interpolation: the ends'), or is empty.
+
+    Of a sample with `keep`: the fraction of the samples looked at that were kept, and how many were looked at.
+    """
 
     model: str
     version: int
     images: Images
     seeds: tuple[int, ...]
+    acceptance_rate: float | None = None
+    proposed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Errors name the field alone ("seeds"); the endpoint knows whether it was in the body or in the query.
 """
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 
@@ -48,10 +49,32 @@ def latents(model: Model, options: SampleRequest, settings: Settings) -> NDArray
     if options.latents is None:
         return None
     offers.require(model, "sample")
-    for name in ("n", "seed", "seeds", "prior"):
+    for name in ("n", "seed", "seeds", "prior", "keep", "discriminator"):
         if getattr(options, name) is not None:
             raise BadRequest.at(name, "must be left out where `latents` are given: it is for seeds")
     return truncated(options.latents.decode(offers.latent_dim(model), settings), options.truncation)
+
+
+def proposals(options: SampleRequest, settings: Settings) -> range:
+    """The seeds of the samples that `keep` may look at: in a row, from `seed` or a random start.
+
+    Raises:
+        BadRequest: `seeds` are given, or more than `max_images` images asked for.
+    """
+    if options.seeds is not None:
+        raise BadRequest.at("seeds", "excludes `keep`, which chooses among the seeds from `seed` on")
+    _limit("n", options.n or 1, settings.max_images)
+    most = settings.max_proposals
+    start = secrets.randbelow(SEED_LIMIT - most + 1) if options.seed is None else options.seed
+    return range(start, min(start + most, SEED_LIMIT))
+
+
+def name_and_version(field: str, text: str) -> tuple[str, int | None]:
+    """ "mnist-gan/2" -> ("mnist-gan", 2), "mnist-gan" -> ("mnist-gan", None); raises BadRequest for another form."""
+    name, slash, version = text.partition("/")
+    if slash and not re.fullmatch(r"[1-9][0-9]{0,8}", version):
+        raise BadRequest.at(field, f"must be NAME or NAME/VERSION, got {text!r}")
+    return name, int(version) if slash else None
 
 
 def labels(label: int | Sequence[int] | None, n: int) -> Sequence[int] | None:
@@ -64,6 +87,13 @@ def importance_samples(k: int | None, n: int, limit: int) -> int | None:
     if k is not None and k * n > limit:
         raise BadRequest.at("k", f"times images must not pass {limit:,}, got {k:,} x {n:,}")
     return k
+
+
+def one_label(label: int | Sequence[int] | None) -> int | None:
+    """The label of images whose number is not known yet; raises BadRequest for a list."""
+    if label is None or isinstance(label, int):
+        return label
+    raise BadRequest.at("label", "must be one class with `keep`, not a list")
 
 
 def keys(

@@ -43,9 +43,8 @@ def from_seeds(seeds: Sequence[int], dim: int, truncation: float | None = None) 
     if truncation is not None and not 0 < truncation <= 1:
         raise ValueError(f"truncation must be in (0, 1], got {truncation}")
     pairs = (dim + 1) // 2
-    bits = _blocks(seeds, -(-2 * pairs // _BLOCK))
-    # 53 bits each; `radius` takes (0, 1] so that its logarithm is finite.
-    uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    uniform = _unit(_blocks(seeds, -(-2 * pairs // _BLOCK)))
+    # `radius` takes (0, 1] so that its logarithm is finite.
     radius = np.sqrt(-2.0 * np.log(uniform[:, :pairs] + 2.0**-53))
     angle = 2.0 * np.pi * uniform[:, pairs : 2 * pairs]
     normal = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :dim]
@@ -57,10 +56,20 @@ def truncated(z: Floats, truncation: float | None) -> Floats:
     return z if truncation is None else (z.astype(np.float64) * truncation).astype(np.float32)
 
 
-def _blocks(seeds: Sequence[int], blocks: int) -> NDArray[np.uint64]:
+def uniforms(seeds: Sequence[int]) -> NDArray[np.float64]:
+    """A number in [0, 1) for each seed, (n,): independent of its latent, which is of the stream of another key."""
+    return _unit(_blocks(seeds, 1, key=1)[:, 0])
+
+
+def _unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """53 bits of each word, as a number in [0, 1)."""
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _blocks(seeds: Sequence[int], blocks: int, key: int = 0) -> NDArray[np.uint64]:
     """Words (n, 4 blocks) of every seed. Seeds in a row, the usual case, are one piece of the stream: one draw."""
     words = np.empty((len(seeds), _BLOCK * blocks), np.uint64)
-    generator, at = np.random.Philox(key=0), 0
+    generator, at = np.random.Philox(key=key), 0
     steps = np.diff(np.asarray(seeds, np.int64))
     starts = [0, *(np.flatnonzero(steps != 1) + 1).tolist(), len(seeds)]
     for start, stop in itertools.pairwise(starts if seeds else ()):

@@ -34,11 +34,17 @@ class _Operation:
     answer: type[BaseModel]
     media_types: Sequence[str]
     seeds: bool = False
+    keep: bool = False
 
 
 _OPERATIONS = {
     "/sample": _Operation(
-        "Draw new images", schemas.SampleRequest, schemas.ImagesAnswer, answers.IMAGE_TYPES, seeds=True
+        "Draw new images",
+        schemas.SampleRequest,
+        schemas.ImagesAnswer,
+        answers.IMAGE_TYPES,
+        seeds=True,
+        keep=True,
     ),
     "/reconstruct": _Operation(
         "Encode images and decode them again",
@@ -100,6 +106,11 @@ def document(settings: Settings) -> Json:
                     "schema": _TEXT,
                     "description": "Seeds in order, runs as 7-70, commas between; left out above 4 KiB",
                 },
+                "Acceptance": {
+                    "schema": {"type": "number"},
+                    "description": "With `keep`: the fraction of the samples looked at that were kept",
+                },
+                "Proposed": {"schema": {"type": "integer"}, "description": "With `keep`: samples looked at"},
             },
             "parameters": {
                 "RequestId": {
@@ -137,9 +148,14 @@ def _schemas(settings: Settings) -> Json:
 
 
 def _post(path: str, operation: _Operation, named: Json) -> Json:
-    headers = {"X-Latentry-Model": _header("Model")}
+    headers = {answers.MODEL_HEADER: _header("Model")}
     if operation.seeds:
-        headers["X-Latentry-Seeds"] = _header("Seeds")
+        headers[answers.SEEDS_HEADER] = _header("Seeds")
+    if operation.keep:
+        headers |= {
+            answers.ACCEPTANCE_HEADER: _header("Acceptance"),
+            answers.PROPOSED_HEADER: _header("Proposed"),
+        }
     return {
         "tags": ["Operations"],
         "operationId": path[1:],

@@ -216,7 +216,6 @@ def score(
         BadRequest: images of another shape, or labels or `k` that the model does not take.
     """
     offers.require(model, "score")
-    x = tensors.from_images(model, images)
     if "discriminate" in model.graphs:
         if labels is not None:
             raise BadRequest.at("label", f"must be left out: the discriminator of {model} takes none")
@@ -224,8 +223,8 @@ def score(
             raise BadRequest.at(
                 "k", f"must be left out: {model} is scored by its discriminator, not by an ELBO"
             )
-        (logit,) = model.graph("discriminate").run(image=x)
-        return _discriminator_score(model, logit.astype(np.float64))
+        return discriminate(model, images)
+    x = tensors.from_images(model, images)
     label = tensors.from_labels(model, labels, len(x))
     encoding = _encode(model, x)
     bound = _elbo_nats(model, x, encoding, label, elbo.SAMPLES)
@@ -237,7 +236,10 @@ def score(
     )
 
 
-def _discriminator_score(model: Model, logit: Doubles) -> DiscriminatorScore:
+def discriminate(model: Model, images: Images) -> DiscriminatorScore:
+    """As `score`, by the discriminator and nothing else; raises NotFound where the model has none."""
+    (output,) = model.graph("discriminate").run(image=tensors.from_images(model, images))
+    logit = output.astype(np.float64)
     calibration = model.manifest.score
     log_odds = _through(calibration.knots, logit) if calibration else logit
     log_ratio = np.clip(log_odds, -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO)

@@ -21,7 +21,7 @@ JSON, MULTIPART, NPY, ZIP = (
 )
 
 # Options that are not a number (or numbers, with commas) where they are written in a query.
-TEXT_OPTIONS = ("model", "path", "easing", "prior", "view")
+TEXT_OPTIONS = ("model", "path", "easing", "prior", "view", "discriminator")
 LIST_OPTIONS = ("seeds", "keys")
 FLAG_OPTIONS = ("closed",)
 
@@ -159,6 +159,18 @@ class SampleRequest(Labelled):
         "below 1, images are more typical and less varied",
     )
     prior: PriorField = None
+    keep: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Discriminator rejection sampling: an image is kept with probability min(1, `keep` x its density "
+        "ratio of `/score`), and the images are the first n that are kept, of seeds in a row; about this fraction is "
+        "kept, and smaller is nearer to the data",
+    )
+    discriminator: Annotated[str, Field(min_length=1, max_length=80)] | None = Field(
+        default=None,
+        description="With `keep`: the model, NAME or NAME/VERSION, whose discriminator chooses; by default `model`",
+    )
 
 
 class _ImagesRequest(Options):
@@ -264,6 +276,14 @@ class ImageItem(BaseModel):
 
 class ImagesAnswer(_Answer):
     images: list[ImageItem]
+    acceptance_rate: float | None = Field(
+        default=None, description="With `keep`: the fraction of the samples looked at that were kept"
+    )
+    proposed: int | None = Field(
+        default=None,
+        description="With `keep`: the samples looked at; those kept next are had from `seed` + this",
+    )
+    discriminator: str | None = Field(default=None, description="With `keep`: name/version of whose chose")
 
 
 class LatentItem(BaseModel):

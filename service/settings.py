@@ -43,6 +43,11 @@ class Settings(BaseSettings):
     max_images: int = Field(
         default=1024, ge=1, description="Most images (or frames) that a request may ask for or send"
     )
+    max_proposals: int = Field(
+        default=8192,
+        ge=1,
+        description="Most samples that a request with `keep` may look at; it draws and scores them",
+    )
     max_latents: int = Field(default=1024, ge=1, description="Most latents that a request may send")
     max_importance_samples: int = Field(
         default=16_384,

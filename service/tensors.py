@@ -13,6 +13,7 @@ from service.registry import Model, is_conditional
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 Labels = dict[str, NDArray[np.int64]]
 
 

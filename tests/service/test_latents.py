@@ -36,6 +36,24 @@ def test_a_latent_is_box_muller_of_philox(seed: int) -> None:
     np.testing.assert_allclose(got, [expected], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 12345, 2**53 - 1])
+def test_the_uniform_of_a_seed_is_its_block_of_another_key(seed: int) -> None:
+    assert latents.uniforms([seed]).tolist() == [(philox_4x64_10(1, seed + 1)[0] >> 11) / 2**53]
+
+
+def test_uniforms_are_uniform_and_independent_of_latents() -> None:
+    u = latents.uniforms(range(20_000))
+    assert np.array_equal(latents.uniforms([7, 5, 6]), u[[7, 5, 6]])
+    # Four standard errors: 0.0082 of the mean, 4 sqrt(0.09 / 20,000) = 0.0085 of a tenth.
+    assert abs(u.mean() - 0.5) < 0.0082
+    assert np.abs(np.histogram(u, 10, (0, 1))[0] / 20_000 - 0.1).max() < 0.0085
+    z = latents.from_seeds(range(20_000), 8).astype(np.float64)
+    # Four standard errors of a correlation: 0.028.
+    centred = (u - 0.5) * np.sqrt(12)
+    assert np.abs(centred @ z / len(z)).max() < 0.029
+    assert abs(centred[1:] @ centred[:-1] / len(z)) < 0.029
+
+
 def test_draws_are_standard_normal() -> None:
     z = latents.from_seeds(range(2000), 64).astype(np.float64)
     # 128,000 draws: four standard errors are 0.011 for the mean, 0.016 for the variance.

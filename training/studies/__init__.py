@@ -1,6 +1,6 @@
 """Studies: what the theory says, shown with numbers. One file each."""
 
-from training.studies import blur, collapse, equilibrium, kl, sampling, vanishing
+from training.studies import blur, collapse, equilibrium, kl, rejection, sampling, vanishing
 from training.studies.study import Study
 
 
@@ -13,5 +13,6 @@ def studies() -> dict[str, Study]:
         vanishing.STUDY,
         equilibrium.STUDY,
         collapse.STUDY,
+        rejection.STUDY,
     )
     return {study.name: study for study in modules}

@@ -123,7 +123,6 @@ CASES = [
     sample("endless integer", b'{"n": ' + b"9" * 5000 + b"}", "body", "too many digits"),
     sample("large integer", {"n": 10**400}, "body.n", "less than 2147483648"),
     sample("unknown field", {"nn": 3}, "body.nn", "not a field", "n, seed"),
-    sample("keep is for later", {"keep": 0.5}, "body.keep", "not a field"),
     sample("number as text", {"n": "12"}, "body.n", "integer", '"12"'),
     sample("number with a fraction", {"n": 1.5}, "body.n", "integer", "1.5"),
     sample("boolean as number", {"n": True}, "body.n", "integer", "true"),
@@ -139,6 +138,40 @@ CASES = [
     sample("one bad seed", {"seeds": [1, "2"]}, "body.seeds[1]", "integer", '"2"'),
     sample("another prior", {"prior": "uniform"}, "body.prior", "'fitted' or 'normal'", "uniform"),
     sample("no fitted prior", {"prior": "fitted"}, "body.prior", "tiny-vae/1 has no fitted prior"),
+    sample("keep 0", {"keep": 0}, "body.keep", "greater than 0"),
+    sample("keep 2", {"keep": 2}, "body.keep", "less than or equal to 1", "2"),
+    sample("keep as text", {"keep": "some"}, "body.keep", "number", '"some"'),
+    sample(
+        "keep and seeds", {"model": "tiny-gan", "keep": 0.5, "seeds": [1]}, "body.seeds", "excludes `keep`"
+    ),
+    sample("too many to keep", {"model": "tiny-gan", "keep": 1, "n": 1025}, "body.n", "1,024", "1,025"),
+    sample(
+        "too little is kept", {"model": "tiny-gan", "keep": 1e-9}, "body.keep", "kept 0 of the 8,192", "1 are"
+    ),
+    sample(
+        "the last seed",
+        {"model": "tiny-gan", "keep": 1e-9, "seed": 2**53 - 1},
+        "body.keep",
+        "kept 0 of the 1",
+    ),
+    sample(
+        "kept labels",
+        {"model": "tiny-cgan", "keep": 1, "discriminator": "tiny-gan", "label": [1]},
+        "body.label",
+        "one class",
+    ),
+    sample("nothing to choose by", {"discriminator": "tiny-gan"}, "body.discriminator", "`keep`"),
+    sample(
+        "odd discriminator", {"keep": 1, "discriminator": "tiny-gan/x"}, "body.discriminator", "NAME/VERSION"
+    ),
+    sample("empty discriminator", {"keep": 1, "discriminator": ""}, "body.discriminator", "at least 1"),
+    sample(
+        "discriminator of other images",
+        {"model": "tiny-rgb", "keep": 1, "discriminator": "tiny-gan"},
+        "body.discriminator",
+        "tiny-gan/2 scores images of 8 x 8 x 1",
+        "tiny-rgb/1 are 8 x 12 x 3",
+    ),
     sample("truncation 0", {"truncation": 0}, "body.truncation", "greater than 0"),
     sample("truncation 1.1", {"truncation": 1.1}, "body.truncation", "less than or equal to 1", "1.1"),
     sample("version 0", {"version": 0}, "body.version", "got 0"),
@@ -155,6 +188,7 @@ CASES = [
     sample("latents and a seed", {"latents": [[0] * 4], "seed": 1}, "body.seed", "left out"),
     sample("latents and seeds", {"latents": [[0] * 4], "seeds": [1]}, "body.seeds", "left out"),
     sample("latents and a prior", {"latents": [[0] * 4], "prior": "normal"}, "body.prior", "left out"),
+    sample("latents and keep", {"latents": [[0] * 4], "keep": 0.5}, "body.keep", "left out"),
     sample("sample of no latents", {"latents": []}, "body.latents", "1 to 1,024", "got 0"),
     sample("sample of a short latent", {"latents": [[0, 1]]}, "body.latents[0]", "4 numbers", "got 2"),
     sample("sample of huge latents", {"latents": [[3e38] * 4]}, "body.latents", "too large"),
@@ -200,6 +234,22 @@ CASES = [
     ),
     Bad("unknown version", "/sample", {"model": "tiny-gan", "version": 9}, 404, None, ("9", "1, 2")),
     Bad("no prior", "/sample", {"model": "tiny-ae"}, 404, None, ("cannot sample", "encode")),
+    Bad(
+        "no discriminator",
+        "/sample?keep=1",
+        {"model": "tiny-vae"},
+        404,
+        None,
+        ("no discriminator", "another"),
+    ),
+    Bad(
+        "unknown discriminator",
+        "/sample?keep=1&discriminator=nope",
+        {"model": "tiny-vae"},
+        404,
+        None,
+        ("nope", "tiny-gan"),
+    ),
     Bad("no encoder", "/encode?model=tiny-gan", GOOD_PNG, 404, None, ("tiny-gan", "score"), content_type=PNG),
     Bad("no score", "/score?model=tiny-ae", GOOD_PNG, 404, None, ("score", "reconstruct"), content_type=PNG),
     # The query

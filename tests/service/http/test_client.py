@@ -94,6 +94,17 @@ def test_a_divided_call_gives_what_one_request_gives(service_url: str) -> None:
                     assert value == parts[key], (name, key)
 
 
+def test_what_a_discriminator_keeps_is_one_request(service_url: str) -> None:
+    with Client(service_url) as whole, Client(service_url, limits=SMALL) as divided:
+        one = whole.sample("tiny-gan", 20, seed=5, keep=0.5)
+        other = divided.sample("tiny-gan", 20, seed=5, keep=0.5)
+        assert other.images.tobytes() == one.images.tobytes()
+        assert (other.seeds, other.proposed) == (one.seeds, one.proposed)
+        assert one.proposed is not None
+        assert one.proposed > 20
+        assert whole.sample("tiny-gan", keep=0.5).seeds != whole.sample("tiny-gan", keep=0.5).seeds
+
+
 def test_more_images_than_a_request_may_ask_for(service_url: str) -> None:
     with Client(service_url) as client:
         many = client.sample("tiny-gan", 2500, seed=11)

@@ -88,7 +88,22 @@ def test_document_has_every_form_of_request_and_answer(document: dict[str, Any])
     assert list(post["/interpolate"]["responses"]["200"]["content"]) == [*forms, *animations]
     assert list(post["/score"]["responses"]["200"]["content"]) == ["application/json"]
     queries = [p["name"] for p in post["/sample"]["parameters"] if p.get("in") == "query"]
-    assert queries == ["model", "version", "label", "n", "seed", "seeds", "truncation", "prior"]
+    options = [
+        "model",
+        "version",
+        "label",
+        "n",
+        "seed",
+        "seeds",
+        "truncation",
+        "prior",
+        "keep",
+        "discriminator",
+    ]
+    assert queries == options
+    headers = ("Model", "Seeds", "Acceptance", "Proposed")
+    assert list(post["/sample"]["responses"]["200"]["headers"]) == [f"X-Latentry-{name}" for name in headers]
+    assert list(post["/score"]["responses"]["200"]["headers"]) == ["X-Latentry-Model"]
     assert "images" not in [p.get("name") for p in post["/score"]["parameters"]]
     assert set(post["/score"]["responses"]) == {"200", "400", "404", "406", "413", "415", "500", "503", "504"}
     problem = document["components"]["responses"]["BadRequest"]["content"]["application/problem+json"]

@@ -1,0 +1,90 @@
+"""Rejection sampling by the discriminator: the direction of the study, and that its rule is the service's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from service import latents, operations, rejection
+from service.registry import Registry
+from tests.training.recipes import MINI
+from training.studies.rejection import DISCRIMINATOR, STUDY, class_log_odds, fractions, is_kept
+from training.studies.runner import run_study
+from training.studies.served import served
+from training.trained import MODELS
+
+
+def test_a_score_set_right_in_each_class_makes_the_gan_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mnist").symlink_to(MINI)
+    monkeypatch.setenv("LATENTRY_DATA", str(tmp_path / "data"))
+    records = {record.run.name: record for record in run_study(STUDY, tmp_path, quick=True)}
+    results = records["gan-seed1"].outcome.results
+    assert results["by_class"]["0.5"]["fd"] < 0.9 * results["plain"]["fd"]
+    assert results["by_class"]["0.5"]["fd"] < 0.75 * results["served"]["0.5"]["fd"]
+    for rule in ("served", "by_class"):
+        assert 0.9 < results[rule]["mean_ratio"] < 1.15
+        assert 0.4 < results[rule]["0.5"]["acceptance_rate"] < 0.5
+        assert 0.6 < results[rule]["1"]["acceptance_rate"] < 0.8
+    assert max(results["class_mean_ratio"]) > 2 * min(results["class_mean_ratio"])
+    text = (tmp_path / "rejection.md").read_text()
+    for picture in ("distances.png", "classes.png", "samples.png"):
+        assert (tmp_path / "rejection" / picture).exists()
+        assert f"rejection/{picture}" in text
+    assert "13.75" in text
+
+
+def test_the_rule_is_the_services() -> None:
+    """Score, calibration and decision: the study's and the service's, of the published model."""
+    folder = MODELS / DISCRIMINATOR
+    model = Registry.load(folder.parents[1]).get(folder.parent.name, int(folder.name))
+    seeds = range(500, 700)
+    kept = rejection.sample(model, model, seeds, 40, 0.6)
+    images = operations.sample(model, seeds)
+    gan = served(DISCRIMINATOR)
+    log_odds = gan.calibration()(gan.logits(images.transpose(0, 3, 1, 2)))
+    chosen = np.flatnonzero(is_kept(log_odds, latents.uniforms(seeds), 0.6))[:40]
+    assert [seeds[i] for i in chosen] == kept.seeds
+
+
+def test_what_is_taken_from_each_class_by_hand() -> None:
+    # Ratios 2 and 4 in class 0, 1 in class 1, of four samples: weights (2 + 4) / 4 and (1 + 1) / 4.
+    log_odds = np.log([2.0, 1.0, 4.0, 1.0])
+    labels = np.array([0, 1, 0, 1])
+    shift = class_log_odds(log_odds, labels, np.array([0.25, 0.75]))
+    np.testing.assert_allclose(np.exp(shift), [1.5 / 0.25, 0.5 / 0.75])
+    # Afterwards each class has its fraction of the data.
+    ratio = np.exp(log_odds - shift[labels])
+    assert ratio.sum() / 4 == pytest.approx(1)
+    assert ratio[labels == 0].sum() / ratio.sum() == pytest.approx(0.25)
+    with pytest.raises(ValueError, match="of every class"):
+        class_log_odds(log_odds, np.zeros(4, np.int64), np.array([0.5, 0.5]))
+
+
+def test_fractions_of_labels() -> None:
+    assert fractions(np.array([3, 3, 0, 9])).tolist() == [0.25, 0, 0, 0.5, 0, 0, 0, 0, 0, 0.25]
+
+
+def test_kept_in_proportion_to_the_ratio_up_to_one() -> None:
+    uniform = (np.arange(1000) + 0.5) / 1000
+    for ratio, keep, rate in ((0.5, 1.0, 0.5), (0.5, 0.4, 0.2), (3.0, 0.25, 0.75), (3.0, 0.5, 1.0)):
+        kept = is_kept(np.full(1000, np.log(ratio)), uniform, keep)
+        assert kept.mean() == pytest.approx(rate)
+        assert np.array_equal(kept, rejection.is_kept(np.full(1000, ratio), uniform, keep))
+
+
+def test_samples_are_those_of_the_seed() -> None:
+    gan = served(DISCRIMINATOR)
+    first, again, other = (gan.sample(3, torch.Generator().manual_seed(seed), "normal") for seed in (1, 1, 2))
+    assert first.shape == (3, 1, 28, 28)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    fitted, normal = (
+        served("mnist-vae/2").sample(3, torch.Generator().manual_seed(1), prior)
+        for prior in ("fitted", "normal")
+    )
+    assert not np.array_equal(fitted, normal)

@@ -1,0 +1,218 @@
+"""The page of the study `rejection`: its tables, figures and words, from records alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from training.studies.figures import COLOURS, axes, save, show_images
+from training.studies.pages import mean_sd, table
+from training.studies.study import Record
+
+SOURCES = {"gan": "GAN", "vae": "VAE, fitted prior"}
+RULES = {"served": "the served score", "by_class": "the score set right in each class"}
+METRICS = ("fd", "fd_odd", "precision", "recall", "density", "coverage")
+PUBLISHED = (
+    ("ImageNet, SAGAN: IS", "62.36", "76.08", "Azadi et al. 2019, abstract"),
+    ("ImageNet, SAGAN: FID", "14.79", "13.75", "Azadi et al. 2019, abstract"),
+)
+
+
+def headline(records: Sequence[Record]) -> str:
+    keep = f"{max(_keeps(records, 'gan')):g}"
+    plain, served, right = (
+        _values(records, "gan", *where)
+        for where in (("plain", "fd"), ("served", keep, "fd"), ("by_class", keep, "fd"))
+    )
+    rate, served_rate = (
+        _values(records, "gan", rule, keep, "acceptance_rate") for rule in ("by_class", "served")
+    )
+    return (
+        f"Chosen by its discriminator's score as it is served, the GAN's samples get worse: {_percent(served_rate)} "
+        f"are kept, with an FD of {mean_sd(served)}; that of all samples is {mean_sd(plain)}. The score is calibrated "
+        "over all digits together, but favours some of them. Set right in each digit, the same score keeps "
+        f"{_percent(rate)}, with an FD of {mean_sd(right)}."
+    )
+
+
+def page(records: Sequence[Record], folder: Path) -> str:
+    _distances(records, folder / "distances.png")
+    _classes(records, folder / "classes.png")
+    _pictures(next(r for r in _of(records, "gan") if r.outcome.arrays), folder / "samples.png")
+    config = _of(records, "gan")[0].run.config
+    name = folder.name
+    return f"""
+A sample x is kept with probability min(1, keep r(x)), r = p_data / p_model: the rule of `/sample`'s option `keep`.
+The discriminator is that of {config["discriminator"]}, as it is served. `keep` is 1 / M of rejection sampling: the mean
+of r over the model's samples is 1, so about `keep` of them are kept, less what min(1, .) cuts off.
+
+{_results(records)}
+
+Mean ± sd over {len(_of(records, "gan"))} seed(s) of the samples, {config["samples"]:,} of each kind. FD: against
+{config["samples"]:,} test images in the features of the digit classifier, and against the odd-numbered half of them; it
+does not compare with Inception's FID. Precision and recall (k = 3), density and coverage (k = 5):
+{config["neighbour_samples"]:,} against {config["neighbour_samples"]:,}.
+
+What is fitted is not what is measured: the published calibration was fitted to the even-numbered test images and to
+samples of seed 0, and so were the ten numbers that set it right in each class ({config["fitted_samples"]:,} samples).
+The samples measured here have other seeds.
+
+![FD and acceptance rate]({name}/distances.png)
+
+## Why the served score makes the GAN worse
+
+{_table_classes(records)}
+
+The mean of r over all of the GAN's samples is {mean_sd(_values(records, "gan", "served", "mean_ratio"))}; it must be 1:
+on average the score is right. Over the samples of one digit it should be the digit's fraction of the data over its
+fraction of the samples, which is near 1 for each; it is not. So rejection sampling moves weight between digits that
+already had their share, and the FD sees that before it sees what became better. The score divided by ten numbers, one a
+digit, that bring those means to where they must be, leaves the digits alone and chooses among the samples of each.
+
+![Fractions of the digits]({name}/classes.png)
+
+## What is kept, and what is not
+
+![Samples kept and rejected]({name}/samples.png)
+
+## The samples of another model
+
+The discriminator has learned to tell the data from the GAN's samples, not from the VAE's: its r is no density ratio of
+theirs, and nothing says that choosing by it helps. What it does is in the table.
+
+## Beside the published figures
+
+{table(["", "all samples", "kept", "source"], [list(row) for row in PUBLISHED])}
+
+Of another model, of other data, in other features: what compares is the direction.
+"""
+
+
+def _results(records: Sequence[Record]) -> str:
+    rows = []
+    for source, title in SOURCES.items():
+        cells = [_cell(_values(records, source, "plain", metric), metric) for metric in METRICS]
+        rows.append([f"**{title}**: all", "", "1", *cells])
+        for rule, label in RULES.items():
+            for keep in _keeps(records, source):
+                key = f"{keep:g}"
+                cells = [_cell(_values(records, source, rule, key, metric), metric) for metric in METRICS]
+                rate = mean_sd(_values(records, source, rule, key, "acceptance_rate"))
+                rows.append([f"{title}: {label}", key, rate, *cells])
+    return table(
+        ["samples", "keep", "acceptance", "FD", "FD, odd half", "precision", "recall", "density", "coverage"],
+        rows,
+    )
+
+
+def _table_classes(records: Sequence[Record]) -> str:
+    found = _of(records, "gan")
+    keep = f"{max(_keeps(records, 'gan')):g}"
+    ratios = np.array([r.outcome.results["class_mean_ratio"] for r in found]).mean(0)
+    rows = [["mean r of its samples", *(f"{v:.2f}" for v in ratios)]]
+    for key, label in (
+        ("data", "fraction of the data, %"),
+        ("plain", "of all samples, %"),
+        (f"served {keep}", f"of those kept by {RULES['served']}, %"),
+        (f"by_class {keep}", f"of those kept by {RULES['by_class']}, %"),
+    ):
+        rows.append([label, *(f"{100 * v:.1f}" for v in _fractions(records, key))])
+    return table([f"keep = {keep}", *(str(c) for c in range(len(ratios)))], rows)
+
+
+def _distances(records: Sequence[Record], path: Path) -> None:
+    figure, places = axes(1, len(SOURCES), width=9.0, height=3.6)
+    for place, (source, title) in zip(places, SOURCES.items(), strict=True):
+        plain = _values(records, source, "plain", "fd")
+        place.axhline(float(np.mean(plain)), color=COLOURS[6], linestyle=":", linewidth=1)
+        for colour, up, (rule, label) in zip(COLOURS[1:], (4, -13), RULES.items(), strict=False):
+            keeps = [f"{keep:g}" for keep in _keeps(records, source)]
+            rates = [_values(records, source, rule, keep, "acceptance_rate") for keep in keeps]
+            fds = [_values(records, source, rule, keep, "fd") for keep in keeps]
+            x = [1.0, *(float(np.mean(rate)) for rate in rates)]
+            y = [float(np.mean(plain)), *(float(np.mean(fd)) for fd in fds)]
+            place.plot(x, y, color=colour, label=f"kept by {label}")
+            place.plot(np.concatenate(rates), np.concatenate(fds), ".", color=colour, markersize=6)
+            for keep, at, value in zip(keeps, x[1:], y[1:], strict=True):
+                place.annotate(
+                    f"keep {keep}",
+                    (at, value),
+                    xytext=(-5, up),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=colour,
+                    ha="right",
+                )
+        place.plot([1.0] * len(plain), plain, "o", color=COLOURS[0], markersize=5, label="all samples")
+        place.set(title=title, xlabel="acceptance rate", xlim=(1.05, 0.4))
+        place.set_ylim(0, 1.15 * place.dataLim.y1)
+    places[0].set_ylabel("FD, squared feature units")
+    handles, labels = places[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    save(figure, path)
+
+
+def _classes(records: Sequence[Record], path: Path) -> None:
+    keep = f"{max(_keeps(records, 'gan')):g}"
+    figure, place = axes(width=8.0, height=3.2)
+    data = _fractions(records, "data")
+    kinds = {"plain": "all samples"} | {f"{rule} {keep}": f"kept by {label}" for rule, label in RULES.items()}
+    x, width = np.arange(len(data)), 0.27
+    for i, (key, label) in enumerate(kinds.items()):
+        place.bar(
+            x + (i - 1) * width, _fractions(records, key) / data, width * 0.94, color=COLOURS[i], label=label
+        )
+    place.axhline(1, color="#222222", linewidth=1)
+    place.set_xticks(x, [str(c) for c in x])
+    place.set(xlabel="digit", ylabel="its fraction, of that in the data")
+    place.set_title(f"Which digits are kept of the GAN's samples, keep = {keep}")
+    place.grid(False, axis="x")
+    place.set_axisbelow(True)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    save(figure, path)
+
+
+def _pictures(record: Record, path: Path) -> None:
+    figure, places = axes(1, 3, width=10.0, height=2.3)
+    titles = {
+        "all": "The first samples",
+        "kept": "The first that are kept",
+        "rejected": "The first that are not",
+    }
+    for place, (key, title) in zip(places, titles.items(), strict=True):
+        show_images(place, record.outcome.arrays[key], 10, title)
+    save(figure, path)
+
+
+def _of(records: Sequence[Record], source: str) -> list[Record]:
+    return [record for record in records if record.run.name.startswith(source)]
+
+
+def _keeps(records: Sequence[Record], source: str) -> list[float]:
+    return list(_of(records, source)[0].run.config["keep"])
+
+
+def _values(records: Sequence[Record], source: str, *path: str) -> list[float]:
+    """A value a seed."""
+    values = []
+    for record in _of(records, source):
+        value = record.outcome.results
+        for key in path:
+            value = value[key]
+        values.append(float(value))  # type: ignore[arg-type]  # JSON
+    return values
+
+
+def _fractions(records: Sequence[Record], key: str) -> np.ndarray:
+    """Of each class, mean over the seeds."""
+    values = [r.outcome.results["class_fractions"][key] for r in _of(records, "gan")]
+    mean: np.ndarray = np.array(values).mean(0)
+    return mean
+
+
+def _cell(values: Sequence[float], metric: str) -> str:
+    return mean_sd(values, 3 if metric.startswith("fd") else 2)
+
+
+def _percent(rates: Sequence[float]) -> str:
+    return f"{mean_sd([100 * rate for rate in rates])} %"

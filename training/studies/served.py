@@ -1,0 +1,60 @@
+"""Published models as they are served: the ONNX graphs of their bundles, and the calibration of their score."""
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from service.manifest import OperationName, read_bundle
+from training.metrics.monotone_scaling import Knots
+from training.onnx_graph import open_session
+from training.trained import MODELS
+
+BATCH = 250
+Array = npt.NDArray[np.float32]
+
+
+class Served:
+    """The model `name` ("mnist-gan/2"), verified against its manifest."""
+
+    def __init__(self, name: str) -> None:
+        folder = MODELS / name
+        self.manifest = read_bundle(folder)
+        self._sessions = {
+            operation: open_session((folder / graph.graph).read_bytes())
+            for operation, graph in self.manifest.operations.items()
+        }
+
+    def run(self, operation: OperationName, x: Array) -> Array:
+        """The first output of a graph of one input, batch by batch."""
+        session = self._sessions[operation]
+        name = self.manifest.operations[operation].inputs[0].name
+        parts = np.split(x, range(BATCH, len(x), BATCH))
+        return np.concatenate([session.run(None, {name: part})[0] for part in parts])
+
+    def sample(self, n: int, generator: torch.Generator, prior: str) -> npt.NDArray[np.uint8]:
+        """uint8 (n, C, H, W). `prior`: "fitted" or "normal"."""
+        _, dim = self.manifest.operations["generate"].inputs[0].shape
+        z: Array = torch.randn(n, int(dim), generator=generator).numpy()
+        if prior == "fitted":
+            z = self.run("prior", z)
+        images: npt.NDArray[np.uint8] = np.rint(self.run("generate", z).clip(0, 1) * 255).astype(np.uint8)
+        return images
+
+    def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """The discriminator's (N,), of uint8 (N, C, H, W)."""
+        return self.run("discriminate", images.astype(np.float32) / np.float32(255)).astype(np.float64)
+
+    def calibration(self) -> Knots:
+        """Logits -> log odds of "real"; raises ValueError where the score is not calibrated."""
+        if self.manifest.score is None:
+            raise ValueError(f"{self.manifest.name}/{self.manifest.version} has no calibrated score")
+        logit, log_odds = np.array(self.manifest.score.knots).T
+        return Knots(logit, log_odds)
+
+
+@cache
+def served(name: str) -> Served:
+    """Opened once a process."""
+    return Served(name)
