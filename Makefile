@@ -71,7 +71,7 @@ lock: .venv-dev/.installed ## Write requirements/*.txt anew: the newest versions
 		--extra train --extra load --extra dev -o requirements/dev.txt pyproject.toml
 	$(PIP_COMPILE) --annotation-style=line -c requirements/dev.txt -P torch==$(TORCH) \
 		--extra train -o requirements/train.txt pyproject.toml
-	sed -i.bak -E '/^nvidia-ml-py=/!{/^(nvidia|cuda|triton)[a-z0-9-]*=/d;}' requirements/dev.txt requirements/train.txt
+	sed -i.bak -E '/^(nvidia-ml-py|tritonclient)=/!{/^(nvidia|cuda|triton)[a-z0-9-]*=/d;}' requirements/dev.txt requirements/train.txt
 	rm requirements/*.bak
 
 clean: ## Remove caches, reports and builds (environments and runs stay)

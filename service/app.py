@@ -1,12 +1,13 @@
 """The BentoML service: `bentoml serve service.app:Latentry`. One short method an endpoint."""
 
 import gc
+from functools import partial
 from typing import Any, cast
 
 import bentoml
 from starlette.responses import Response
 
-from service import answers, inputs, offers, operations, pages, rejection, telemetry, views
+from service import answers, inputs, offers, operations, pages, rejection, telemetry, v2, views
 from service.balance import Rebalance
 from service.calls import Call
 from service.dispatch import Dispatch, Handler
@@ -157,4 +158,6 @@ def _model(call: Call[Any]) -> Model:
 # mypy takes a decorated class for the class that it was.
 cast(Any, Latentry).add_asgi_middleware(Gateway, settings=settings)
 cast(Any, Latentry).add_asgi_middleware(Rebalance)
-cast(Any, Latentry).add_asgi_middleware(Dispatch, handlers=_handlers, settings=settings)
+cast(Any, Latentry).add_asgi_middleware(
+    Dispatch, handlers=_handlers, settings=settings, resolve=partial(v2.inference, models, settings)
+)

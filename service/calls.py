@@ -7,13 +7,13 @@ here or deep in an operation, names where the caller wrote it.
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from service import multipart, negotiation, telemetry
 from service.codecs import IMAGE_TYPES
@@ -22,6 +22,7 @@ from service.schemas import FLAG_OPTIONS, JSON, LIST_OPTIONS, MULTIPART, NPY, TE
 from service.uploads import ImageArray, ImageFiles, LatentArray
 
 T = TypeVar("T", bound=Options)
+M = TypeVar("M", bound=BaseModel)
 Value = tuple[str, Any]  # location, value
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
@@ -47,6 +48,8 @@ class RawRequest:
     accept: str | None
     body: bytes
     record: telemetry.Record
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """All of them. Names are in lower case where they are looked up in it."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,22 @@ def parse(raw: RawRequest, schema: type[T], answers: tuple[str, ...]) -> Call[T]
     try:
         options = schema.model_validate({name: value for name, (_, value) in values.items()})
     except ValidationError as error:
-        raise BadRequest.of(
-            (_locate(_path(e["loc"]), locations), _message(e, schema))
-            for e in error.errors(include_url=False, include_context=False)[:10]
-        ) from error
+        raise _refusal(error, schema, locations) from error
     return Call(options, media_type, locations, raw.record)
+
+
+def check(document: object, schema: type[M]) -> M:
+    """A JSON document as `schema` has it.
+
+    Raises:
+        BadRequest: naming each field at fault by its path in the document.
+    """
+    if not isinstance(document, dict):
+        raise BadRequest.at("body", f"must be a JSON object, got {_show(document)}")
+    try:
+        return schema.model_validate(document)
+    except ValidationError as error:
+        raise _refusal(error, schema, {}) from error
 
 
 def _read_body(raw: RawRequest, essence: str, schema: type[Options]) -> dict[str, Value]:
@@ -245,14 +259,21 @@ def _decode_utf8(data: bytes, location: str) -> str:
         ) from error
 
 
+def _refusal(error: ValidationError, schema: type[BaseModel], locations: dict[str, str]) -> BadRequest:
+    return BadRequest.of(
+        (_locate(_path(e["loc"]), locations), _message(e, schema))
+        for e in error.errors(include_url=False, include_context=False)[:10]
+    )
+
+
 def _path(loc: tuple[int | str, ...]) -> str:
-    """("seeds", 2) -> "seeds[2]"; the tags of a union, in parentheses, are left out."""
+    """("inputs", 2, "shape") -> "inputs[2].shape"; the tags of a union, in parentheses, are left out."""
     path = ""
     for part in loc:
         if isinstance(part, int):
             path += f"[{part}]"
         elif not part.startswith("("):
-            path += part
+            path += f".{part}" if path else part
     return path
 
 
@@ -262,7 +283,7 @@ def _locate(path: str, locations: dict[str, str]) -> str:
     return locations.get(name, name) + path[len(name) :]
 
 
-def _message(error: Any, schema: type[Options]) -> str:
+def _message(error: Any, schema: type[BaseModel]) -> str:
     if error["type"] == "missing":
         return "is required" + ("; GET /models lists the names" if error["loc"] == ("model",) else "")
     if error["type"] == "extra_forbidden":

@@ -20,24 +20,33 @@ from service.settings import Settings
 from service.telemetry import RECORD
 
 Handler = Callable[[RawRequest], Response]
+# By method and path; None where the request is not for a handler.
+Resolver = Callable[[str, str], Handler | None]
 
 
 class Dispatch:
-    """ASGI middleware; what is not a POST to the path of one of `handlers` passes.
+    """ASGI middleware; what is neither a POST to the path of one of `handlers` nor known to `resolve` passes.
 
     At most `settings.concurrency` handlers run at a time; the others wait in order of arrival.
     """
 
-    def __init__(self, app: ASGIApp, handlers: Mapping[str, Handler], settings: Settings) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        handlers: Mapping[str, Handler],
+        settings: Settings,
+        resolve: Resolver = lambda _method, _path: None,
+    ) -> None:
         self._app = app
         self._handlers = handlers
+        self._resolve = resolve
         self._max_body_bytes = settings.max_body_bytes
         self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="latentry")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ServiceError, and what else the handler raises: the Gateway answers."""
-        handler = self._handlers.get(scope["path"]) if scope["type"] == "http" else None
-        if handler is None or scope["method"] != "POST":
+        handler = self._handler(scope) if scope["type"] == "http" else None
+        if handler is None:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -50,11 +59,18 @@ class Dispatch:
             accept=headers.get("accept"),
             body=body,
             record=scope[RECORD],
+            headers=headers,
         )
         # In the request's context, which log lines are told apart by.
         run = contextvars.copy_context().run
         response = await asyncio.get_running_loop().run_in_executor(self._threads, run, handler, raw)
         await response(scope, receive, send)
+
+    def _handler(self, scope: Scope) -> Handler | None:
+        method, path = scope["method"], scope["path"]
+        if method == "POST" and path in self._handlers:
+            return self._handlers[path]
+        return self._resolve(method, path)
 
 
 async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes | None:

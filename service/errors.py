@@ -1,4 +1,4 @@
-"""Every error that a caller can cause or meet, and its form on the wire (problem+json, RFC 9457).
+"""Every error that a caller can cause or meet, and its form on the wire (problem+json, RFC 9457; under /v2 its own).
 
 ServiceError
 ├── BadRequest            400  malformed or out of bounds; `errors` names each field
@@ -23,6 +23,8 @@ from typing import Any, ClassVar, Self
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
+V2 = "/v2"
+V2_MEDIA_TYPE = "application/json"
 
 
 class ServiceError(Exception):
@@ -131,7 +133,18 @@ class DeadlineExceeded(ServiceError):
     status = 504
 
 
+def is_v2(path: str | None) -> bool:
+    """Whether the Open Inference Protocol v2, which has errors in a form of its own, is spoken under a path."""
+    return path is not None and (path == V2 or path.startswith(f"{V2}/"))
+
+
+def media_type(path: str | None) -> str:
+    """The form of the errors of a path."""
+    return V2_MEDIA_TYPE if is_v2(path) else MEDIA_TYPE
+
+
 def to_response(error: ServiceError, instance: str | None = None) -> Response:
     """The answer to a failed request; `instance` is the path that was asked for."""
-    body = json.dumps(error.problem(instance), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
-    return Response(body, status_code=error.status, headers=error.headers, media_type=MEDIA_TYPE)
+    content = {"error": error.detail} if is_v2(instance) else error.problem(instance)
+    body = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    return Response(body, status_code=error.status, headers=error.headers, media_type=media_type(instance))

@@ -1,7 +1,7 @@
 """What every request passes first, and every answer last.
 
-Request ids, the deadline, one log line and one count a request, and problem+json
-in place of whatever form BentoML or Starlette would give an error.
+Request ids, the deadline, one log line and one count a request, and problem+json (under /v2
+that protocol's own form) in place of whatever form BentoML or Starlette would give an error.
 """
 
 import asyncio
@@ -11,9 +11,8 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import telemetry
+from service import telemetry, v2
 from service.errors import (
-    MEDIA_TYPE,
     BadRequest,
     DeadlineExceeded,
     InternalError,
@@ -21,18 +20,28 @@ from service.errors import (
     NotFound,
     ServiceError,
     Unavailable,
+    is_v2,
+    media_type,
     to_response,
 )
 from service.settings import Settings
 
 OPERATIONS = ("sample", "reconstruct", "encode", "decode", "interpolate", "score")
-PATHS = (*(f"/{name}" for name in OPERATIONS), "/models", "/livez", "/readyz", "/metrics", "/docs.json")
-_SUBTREES = ("/models/", "/static_content/")
+PATHS = (
+    *(f"/{name}" for name in OPERATIONS),
+    "/models",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/docs.json",
+    "/v2",
+)
+_SUBTREES = ("/models/", "/static_content/", "/v2/")
 REQUEST_ID_HEADER = "X-Request-Id"
 
 # nginx's number for a client that left before it was answered; it is logged, never sent.
 _CLIENT_GONE = 499
-_NOT_COUNTED = ("/livez", "/readyz", "/metrics")
+_NOT_COUNTED = ("/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")
 _log = logging.getLogger(__name__)
 
 
@@ -88,7 +97,7 @@ class _Reply:
             return
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=message["headers"])
-            if message["status"] >= 400 and headers.get("content-type") != MEDIA_TYPE:
+            if message["status"] >= 400 and headers.get("content-type") != media_type(self._scope["path"]):
                 self._replaced = True
                 await self._problem(_translate(message["status"], headers, self._scope))
                 return
@@ -131,7 +140,7 @@ def _is_served(path: str) -> bool:
 
 
 def _no_such_path(path: str) -> NotFound:
-    return NotFound(f"no such path: {path}; there are {', '.join(PATHS)}")
+    return NotFound(f"no such path: {path}; there are {', '.join(v2.PATHS if is_v2(path) else PATHS)}")
 
 
 async def _no_more() -> Message:
@@ -140,5 +149,7 @@ async def _no_more() -> Message:
 
 def _operation(path: str) -> str:
     """A label of metrics and logs: one of few, whatever a client asks for."""
+    if v2.is_inference(path):
+        return "infer"
     name = path[1:].partition("/")[0]
     return name if f"/{name}" in PATHS else "other"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service import answers, examples, schemas
+from service import answers, examples, openapi_v2, schemas
 from service.animations import GIF
 from service.codecs import IMAGE_TYPES, PNG, WEBP
 from service.errors import MEDIA_TYPE as PROBLEM
@@ -92,10 +92,16 @@ def document(settings: Settings) -> Json:
             ),
         },
         "servers": [{"url": "."}],
-        "tags": [{"name": "Operations"}, {"name": "Models"}, {"name": "Infrastructure"}],
+        "tags": [
+            {"name": "Operations"},
+            {"name": "Models"},
+            {"name": "Infrastructure"},
+            {"name": openapi_v2.TAG},
+        ],
         "paths": {
             **{path: {"post": _post(path, operation, named)} for path, operation in _OPERATIONS.items()},
             **_get_paths(),
+            **openapi_v2.paths(_REF),
         },
         "components": {
             "schemas": named,
@@ -128,6 +134,7 @@ def _schemas(settings: Settings) -> Json:
     models: dict[tuple[type[BaseModel], Literal["validation", "serialization"]], None] = {}
     for operation in _OPERATIONS.values():
         models |= {(operation.request, "validation"): None, (operation.answer, "serialization"): None}
+    models |= dict.fromkeys(openapi_v2.SCHEMAS)
     models |= {(schemas.ModelsAnswer, "serialization"): None, (schemas.Problem, "serialization"): None}
     _, top = models_json_schema(list(models), ref_template=_REF)
     named: Json = top["$defs"]

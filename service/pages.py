@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from service import offers, openapi, telemetry
+from service import offers, openapi, telemetry, v2
 from service.errors import ServiceError, to_response
 from service.loader import Models
 from service.registry import Model, Registry
@@ -23,7 +23,7 @@ _OWN_CONTENT_ONLY = {"Content-Security-Policy": "default-src 'self' 'unsafe-inli
 
 
 def app(models: Models, settings: Settings) -> Starlette:
-    """`/`, `/docs.json`, `/models`, `/models/{name}`, `/metrics`."""
+    """`/`, `/docs.json`, `/models`, `/models/{name}`, `/metrics`, and those of `v2`."""
 
     # Plain functions: starlette runs them in threads, where waiting for the models holds up nothing.
     def list_models(_: Request) -> Response:
@@ -57,6 +57,7 @@ def app(models: Models, settings: Settings) -> Starlette:
             Route("/models", list_models),
             Route("/models/{name}", show_model),
             Route("/metrics", metrics),
+            *v2.routes(models, settings),
         ],
         exception_handlers={ServiceError: _problem},
     )

@@ -47,6 +47,19 @@ async def test_all_else_goes_to_bentoml() -> None:
         assert (await http.post("/models")).json() == "from BentoML"
 
 
+async def test_a_resolver_finds_handlers_by_method_and_path() -> None:
+    def resolve(method: str, path: str) -> Handler | None:
+        return (lambda raw: JSONResponse([path, raw.headers["x-mine"]])) if method == "PUT" else None
+
+    app = Gateway(Dispatch(bentoml, {"/sample": echo}, SETTINGS, resolve), SETTINGS)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        answer = await http.put("/v2/a/b", headers={"X-Mine": "yes"})
+        assert answer.json() == ["/v2/a/b", "yes"]
+        assert (await http.put("/sample", headers={"X-Mine": "yes"})).json() == ["/sample", "yes"]
+        assert (await http.post("/sample")).json()[4] == "sample"
+        assert (await http.post("/v2/a/b")).json() == "from BentoML"
+
+
 async def test_limit_of_the_body_is_exact() -> None:
     async with client(echo) as http:
         for content in (b"x" * 1024, _chunks(1024)):

@@ -52,6 +52,40 @@ async def test_every_failure_is_a_problem(app: ASGIApp, status: int, says: str) 
     assert len(answer.headers["x-request-id"]) == 16
 
 
+@pytest.mark.parametrize(
+    ("app", "status", "says"),
+    [
+        (sleeps, 504, "not answered within 0.2 seconds"),
+        (raises, 500, "an unexpected error; it is in the server's log under the request id of this answer"),
+        (not_ready, 503, "the models are loading"),
+        (
+            PlainTextResponse("no", 405, {"Allow": "GET"}),
+            405,
+            "method POST is not allowed here; allowed: GET",
+        ),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v2", "/v2/models/m/infer"])
+async def test_failures_under_v2_have_the_form_of_that_protocol(
+    app: ASGIApp, status: int, says: str, path: str
+) -> None:
+    async with client(app) as http:
+        answer = await http.post(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+        assert answer.json() == {"error": says}
+        elsewhere = await http.post("/sample")
+    assert elsewhere.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_path_beside_v2_is_none_of_it() -> None:
+    async with client(JSONResponse("reached")) as http:
+        assert (await http.get("/v2/health/live")).json() == "reached"
+        for path in ("/v2x", "/v1"):
+            answer = await http.get(path)
+            assert (answer.status_code, answer.json()["title"]) == (404, "Not Found")
+        assert "/v2/models/{model}/infer" in (await http.get("/v2/")).json()["error"]
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/schema.json", "/sample/", "/models/", "/models/m/", "/nope"])
 async def test_a_path_that_is_not_ours_does_not_reach_bentoml(path: str) -> None:
     async with client(JSONResponse("reached")) as http:

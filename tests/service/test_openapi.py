@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from service import answers, examples, openapi, schemas, telemetry
+from service import answers, calls, examples, openapi, schemas, telemetry
 from service.calls import RawRequest, parse
 from service.manifest import Image
 from service.settings import Settings
 from service.uploads import Images, Latents
+from service.v2_schemas import InferRequest
 
 RECIPES = Path(__file__).resolve().parents[2] / "training" / "recipes"
 MNIST = Image(height=28, width=28, channels=1)
@@ -44,6 +45,15 @@ def test_example_is_a_request_to_a_published_model(path: str, document: dict[str
     latents: Latents | None = getattr(options, "latents", None)
     if latents is not None:
         assert latents.decode(recipe["model"]["latent_dim"], Settings()).shape[0] == 1
+
+
+def test_example_of_v2_is_a_request_to_a_published_graph(document: dict[str, Any]) -> None:
+    infer = document["paths"]["/v2/models/{model}/infer"]["post"]
+    name, _, graph = infer["parameters"][0]["example"].partition(".")
+    recipe = tomllib.loads((RECIPES / f"{name}.toml").read_text())
+    (z,) = calls.check(infer["requestBody"]["content"]["application/json"]["example"], InferRequest).inputs
+    assert (graph, z.name, z.datatype) == ("generate", "z", "FP32")
+    assert z.shape == [1, recipe["model"]["latent_dim"]] == [1, len(z.data or ())]
 
 
 def test_the_page_fills_in_nothing_beside_the_example(document: dict[str, Any]) -> None:

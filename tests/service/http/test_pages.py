@@ -9,7 +9,8 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
-from service.middleware import PATHS
+from service import v2
+from service.middleware import OPERATIONS, PATHS
 from tests.service.http.test_bad_requests import assert_problem
 from tests.service.server import serve
 
@@ -72,12 +73,15 @@ def document(http: httpx.Client) -> dict[str, Any]:
 
 def test_document_is_valid_and_names_every_path(document: dict[str, Any]) -> None:
     validate(document)
-    assert set(document["paths"]) == {*PATHS, "/models/{name}"}
+    assert set(document["paths"]) == {*PATHS, "/models/{name}", *v2.PATHS}
 
 
 def test_document_has_every_form_of_request_and_answer(document: dict[str, Any]) -> None:
-    post = {path: item["post"] for path, item in document["paths"].items() if "post" in item}
-    assert set(post) == {"/sample", "/reconstruct", "/encode", "/decode", "/interpolate", "/score"}
+    everything = document["paths"]
+    post = {
+        path: item["post"] for path, item in everything.items() if "post" in item and path not in v2.PATHS
+    }
+    assert set(post) == {f"/{operation}" for operation in OPERATIONS}
     images = ["application/json", "multipart/form-data", "image/png", "image/jpeg", "image/webp"]
     assert list(post["/score"]["requestBody"]["content"]) == [*images, "application/x-npy"]
     for path in ("/sample", "/decode"):
