@@ -94,7 +94,7 @@ def frames(
     """Answer with (N, H, W, C) as an animation of `fps` frames a second, or as `images` does."""
     animate = {WEBP: animations.webp, GIF: animations.gif}.get(call.media_type)
     if animate is None:
-        return images(call, model, pictures, seeds=seeds)
+        return images(call, model, pictures, seeds=seeds, about={"seeds": seeds} if seeds else None)
     call.record.images = len(pictures)
     return _respond(call, model, animate(pictures, fps), _seeds_header(seeds))
 

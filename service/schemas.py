@@ -284,6 +284,9 @@ class ImagesAnswer(_Answer):
         description="With `keep`: the samples looked at; those kept next are had from `seed` + this",
     )
     discriminator: str | None = Field(default=None, description="With `keep`: name/version of whose chose")
+    seeds: list[int] | None = Field(
+        default=None, description="/interpolate: the keys that are seeds, in order"
+    )
 
 
 class LatentItem(BaseModel):

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import json
+import zipfile
 
 import httpx
 import numpy as np
@@ -152,6 +154,19 @@ def test_labels_of_frames(http: httpx.Client, registry: Registry) -> None:
     keys = operations.draw(model, [5, 6, 7])
     expected = operations.interpolate(model, keys, 4, labels=[0, 1, 2, 0], closed=True)
     assert np.array_equal(frames(http, **request), expected)
+
+
+def test_the_seeds_among_the_keys_are_told_where_a_header_cannot_hold_them(http: httpx.Client) -> None:
+    seeds = [2**52 + 2 * i for i in range(300)]
+    request = {"model": "tiny-vae", "keys": [*seeds, [0, 0, 0, 0]], "steps": 2}
+    answer = http.post("/interpolate", json=request, headers={"Accept": "application/json"})
+    assert "x-latentry-seeds" not in answer.headers
+    assert answer.json()["seeds"] == seeds
+    archive = http.post("/interpolate", json=request, headers={"Accept": "application/zip"}).content
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        assert json.loads(files.read("metadata.json"))["seeds"] == seeds
+    none = {"model": "tiny-vae", "keys": [[0, 0, 0, 0], [1, 0, 0, 0]]}
+    assert "seeds" not in http.post("/interpolate", json=none, headers={"Accept": "application/json"}).json()
 
 
 def test_images_exclude_keys(http: httpx.Client) -> None:
