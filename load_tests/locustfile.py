@@ -18,6 +18,7 @@ from locust.env import Environment
 
 from service import client_calls as calls
 from service.client import Client, LatentryError, ModelInfo
+from service.client_request import Call
 
 VARIANTS = 4  # different requests of each kind
 OF_THE_GENERATOR = {"sample", "decode", "score"}  # the others are asked of the autoencoder
@@ -51,7 +52,7 @@ class Target:
         return np.random.RandomState(seed).standard_normal((self.images, dim)).astype(np.float32)
 
 
-CALLS: dict[str, Callable[[Target, int], calls.Call[Any]]] = {
+CALLS: dict[str, Callable[[Target, int], Call[Any]]] = {
     "sample": lambda t, seed: calls.sample(t.model.name, t.images, seed=1000 * seed),
     "reconstruct": lambda t, seed: calls.reconstruct(t.model.name, t.pictures(seed)),
     "encode": lambda t, seed: calls.encode(t.model.name, t.pictures(seed)),

@@ -8,9 +8,10 @@ import pydantic_core
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from service import codecs
+from service import animations, codecs
+from service.animations import GIF
 from service.calls import Call
-from service.codecs import PNG
+from service.codecs import PNG, WEBP
 from service.operations import DiscriminatorScore, ElboScore, Encoding, Reconstruction
 from service.registry import Model
 from service.rejection import Kept
@@ -19,6 +20,7 @@ from service.schemas import JSON, NPY, ZIP
 from service.steps import Steps
 
 IMAGE_TYPES = (PNG, NPY, ZIP, JSON)
+FRAME_TYPES = (*IMAGE_TYPES, WEBP, GIF)
 LATENT_TYPES = (JSON, NPY, ZIP)
 SCORE_TYPES = (JSON,)
 # Answers with room for more than pixels.
@@ -92,6 +94,17 @@ def kept(call: Call[Any], model: Model, discriminator: Model, result: Kept) -> R
     )
 
 
+def frames(
+    call: Call[Any], model: Model, pictures: NDArray[np.uint8], fps: float, *, seeds: Sequence[int]
+) -> Response:
+    """Answer with (N, H, W, C) as an animation of `fps` frames a second, or as `images` does."""
+    animate = {WEBP: animations.webp, GIF: animations.gif}.get(call.media_type)
+    if animate is None:
+        return images(call, model, pictures, seeds=seeds, about={"seeds": seeds} if seeds else None)
+    call.record.images = len(pictures)
+    return _respond(call, model, animate(pictures, fps), _seeds_header(seeds))
+
+
 def stream(
     call: Call[Any], model: Model, seeds: Sequence[int], draw: Callable[[slice], Steps[NDArray[np.uint8]]]
 ) -> Work:
@@ -139,11 +152,14 @@ def latents(call: Call[Any], model: Model, encoding: Encoding) -> Response:
     return _respond(call, model, _json(_about(model, latents=_rows(arrays))))
 
 
-def scores(call: Call[Any], model: Model, score: DiscriminatorScore | ElboScore) -> Response:
-    """Answer with one object an image: the fields of `score` that the model has. JSON."""
+def scores(
+    call: Call[Any], model: Model, score: DiscriminatorScore | ElboScore, k: int | None = None
+) -> Response:
+    """Answer with one object an image: the fields of `score` that the model has; and `k`, where it was given. JSON."""
     rows = _rows(_given(vars(score)))
     call.record.images = len(rows)
-    return _respond(call, model, _json(_about(model, scores=rows)))
+    asked = {} if k is None else {"k": k}
+    return _respond(call, model, _json(_about(model, **asked, scores=rows)))
 
 
 def reconstruction_items(result: Reconstruction) -> list[Item]:
@@ -171,6 +187,11 @@ def seed_runs(seeds: Sequence[int]) -> str:
     return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
 
 
+def _seeds_header(seeds: Sequence[int]) -> dict[str, str]:
+    runs = seed_runs(seeds)
+    return {SEEDS_HEADER: runs} if 0 < len(runs) <= MAX_SEEDS_HEADER_BYTES else {}
+
+
 def _given(columns: Mapping[str, NDArray[Any] | None]) -> dict[str, NDArray[Any]]:
     """What the model has a value of: the others are None."""
     return {name: column for name, column in columns.items() if column is not None}
@@ -180,11 +201,6 @@ def _rows(columns: dict[str, NDArray[Any]]) -> list[Item]:
     """Arrays of N rows by name -> N objects of Python's numbers (and lists of them)."""
     lists = {name: column.tolist() for name, column in columns.items()}
     return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-
-
-def _seeds_header(seeds: Sequence[int]) -> dict[str, str]:
-    runs = seed_runs(seeds)
-    return {SEEDS_HEADER: runs} if runs and len(runs) <= MAX_SEEDS_HEADER_BYTES else {}
 
 
 def _file_name(i: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import bentoml
 
-from service import answers, inputs, offers, operations, pages, rejection, telemetry, v2
+from service import answers, inputs, offers, operations, pages, rejection, telemetry, v2, views
 from service.balance import Rebalance
 from service.calls import Call
 from service.dispatch import Dispatch, Handler
@@ -66,6 +66,10 @@ class Latentry:
     def sample(self, call: Call[SampleRequest]) -> Work:
         """Draw new images."""
         model = _model(call)
+        if (z := inputs.latents(model, call.options, settings)) is not None:
+            labels = inputs.labels(call.options.label, len(z))
+            images = yield from operations.decode(model, z, labels)
+            return answers.images(call, model, images)
         if call.options.keep is not None:
             return (yield from _keep(call, model, call.options.keep))
         if call.options.discriminator is not None:
@@ -91,7 +95,8 @@ class Latentry:
         labels = inputs.labels(call.options.label, len(images))
         samples = call.options.samples if call.media_type in answers.WITH_DATA else 0
         result = yield from operations.reconstruct(model, images, samples, labels)
-        return answers.images(call, model, result.images, items=answers.reconstruction_items(result))
+        shown = views.view(images, result.images, call.options.view)
+        return answers.images(call, model, shown, items=answers.reconstruction_items(result))
 
     @endpoint(EncodeRequest, LatentsAnswer, answers.LATENT_TYPES)
     def encode(self, call: Call[EncodeRequest]) -> Work:
@@ -110,15 +115,17 @@ class Latentry:
         images = yield from operations.decode(model, latents, labels)
         return answers.images(call, model, images)
 
-    @endpoint(InterpolateRequest, ImagesAnswer, answers.IMAGE_TYPES)
+    @endpoint(InterpolateRequest, ImagesAnswer, answers.FRAME_TYPES)
     def interpolate(self, call: Call[InterpolateRequest]) -> Work:
-        """The frames of a path between two seeds or latents, or through images."""
+        """The frames of a path through seeds, latents or images."""
         model = _model(call)
         options = call.options
         labels = inputs.labels(options.label, options.steps)
         keys, seeds = yield from inputs.keys(model, options, settings)
-        frames = yield from operations.interpolate(model, keys, options.steps, options.path, labels)
-        return answers.images(call, model, frames, seeds=seeds)
+        frames = yield from operations.interpolate(
+            model, keys, options.steps, options.path, labels, closed=options.closed, easing=options.easing
+        )
+        return answers.frames(call, model, frames, options.fps, seeds=seeds)
 
     @endpoint(ScoreRequest, ScoresAnswer, answers.SCORE_TYPES)
     def score(self, call: Call[ScoreRequest]) -> Work:
@@ -126,8 +133,9 @@ class Latentry:
         model = _model(call)
         images = call.options.images.decode(model.manifest.image, settings)
         labels = inputs.labels(call.options.label, len(images))
-        score = yield from operations.score(model, images, labels)
-        return answers.scores(call, model, score)
+        k = inputs.importance_samples(call.options.k, len(images), settings.max_importance_samples)
+        score = yield from operations.score(model, images, labels, k)
+        return answers.scores(call, model, score, k)
 
 
 def _keep(call: Call[SampleRequest], model: Model, keep: float) -> Work:

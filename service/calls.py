@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from service import multipart, negotiation, telemetry
 from service.codecs import IMAGE_TYPES
 from service.errors import BadRequest, ServiceError, UnsupportedMediaType
-from service.schemas import JSON, LIST_OPTIONS, MULTIPART, NPY, TEXT_OPTIONS, Options
+from service.schemas import FLAG_OPTIONS, JSON, LIST_OPTIONS, MULTIPART, NPY, TEXT_OPTIONS, Options
 from service.uploads import ImageArray, ImageFiles, LatentArray
 
 T = TypeVar("T", bound=Options)
@@ -192,12 +192,14 @@ def _add_text(values: dict[str, Value], place: str, name: str, text: str) -> Non
 
 
 def _from_text(name: str, text: str) -> Any:
-    """What an option means as text: a name, a number, or numbers with commas between.
+    """What an option means as text: a name, true or false, a number, or numbers with commas between.
 
     Anything else stays text, and is refused by the schema like the same text in JSON.
     """
     if name in TEXT_OPTIONS:
         return text
+    if name in FLAG_OPTIONS:
+        return {"true": True, "false": False}.get(text, text)
     if "," in text or name in LIST_OPTIONS:
         return [_number(item.strip()) for item in text.split(",")]
     return _number(text)

@@ -4,8 +4,9 @@
         digits = client.sample("mnist-gan", 64, seed=7).images  # uint8 (64, 28, 28, 1)
 
 Each operation is described once, in `service/client_calls.py`, and what it gives in
-`service/client_results.py`; `Client` and `AsyncClient` are two ways to carry it. The three files need httpx
-and numpy alone.
+`service/client_results.py`; `Client` and `AsyncClient` are two ways to carry it. A call of more images than a request
+may hold becomes several, one after the other (`client_jobs.py`); a request is sent again where that is safe
+(`client_retry.py`). The client's files need httpx and numpy alone.
 """
 
 import asyncio
@@ -17,14 +18,17 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 import httpx
 
 from service import client_calls as calls
-from service.client_calls import Call
+from service.client_jobs import Job, Limits
+from service.client_request import Call
 from service.client_results import Codes, LatentryError, ModelInfo, Pictures, ReconstructionErrors, Scores
+from service.client_retry import Patience
 
 __all__ = [
     "AsyncClient",
     "Client",
     "Codes",
     "LatentryError",
+    "Limits",
     "ModelInfo",
     "Pictures",
     "ReconstructionErrors",
@@ -32,6 +36,9 @@ __all__ = [
 ]
 
 DEFAULT_URL = "http://127.0.0.1:3000"
+RETRIES = 4
+RETRY_WITHIN_S = 60.0
+DEFAULT_LIMITS = Limits()
 _READY: Call[bool] = Call("GET", "/readyz", lambda _: True)
 
 P = ParamSpec("P")
@@ -69,30 +76,55 @@ class _Operations:
     decode = _Method(calls.decode)
     interpolate = _Method(calls.interpolate)
     interpolate_images = _Method(calls.interpolate_images)
+    animate = _Method(calls.animate)
     score = _Method(calls.score)
     models = _Method(calls.models)
     model = _Method(calls.model)
 
 
 class Client(_Operations):
-    """Synchronous client. Operations raise LatentryError, or httpx.TransportError if there is no answer."""
+    """Synchronous client. Operations raise LatentryError, or httpx.TransportError if there is no answer.
+
+    Args:
+        retries: how often a request is sent again where that is safe; see `client_retry.py`.
+        retry_within_s: seconds after its first try in which that may begin.
+        limits: of one request; a larger call is divided.
+    """
 
     def __init__(
         self,
         url: str = DEFAULT_URL,
         *,
         timeout_s: float = 60.0,
+        retries: int = RETRIES,
+        retry_within_s: float = RETRY_WITHIN_S,
+        limits: Limits = DEFAULT_LIMITS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        self._retries, self._retry_within_s, self._limits = retries, retry_within_s, limits
         self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport)
 
     def send(self, call: Call[T]) -> T:
+        job = Job(call, self._limits)
+        for part in job:
+            job.add(self._exchange(part))
+        return job.result()
+
+    def _exchange(self, call: Call[T]) -> T:
+        patience = Patience(self._retries, self._retry_within_s)
+        while True:
+            try:
+                return self._try(call)
+            except (LatentryError, httpx.TransportError) as failure:
+                time.sleep(patience.wait_s(failure))
+
+    def _try(self, call: Call[T]) -> T:
         return call.answer(self._http.send(call.request(self._http)))
 
     def ready(self) -> bool:
         """Whether the service answers, and its models are loaded and checked."""
         try:
-            return self.send(_READY)
+            return self._try(_READY)
         except (LatentryError, httpx.TransportError) as error:
             return _not_ready(error)
 
@@ -114,24 +146,42 @@ class Client(_Operations):
 
 
 class AsyncClient(_Operations):
-    """Asynchronous client: `await client.sample(...)`. Errors as in `Client`."""
+    """Asynchronous client: `await client.sample(...)`. Arguments and errors as of `Client`."""
 
     def __init__(
         self,
         url: str = DEFAULT_URL,
         *,
         timeout_s: float = 60.0,
+        retries: int = RETRIES,
+        retry_within_s: float = RETRY_WITHIN_S,
+        limits: Limits = DEFAULT_LIMITS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        self._retries, self._retry_within_s, self._limits = retries, retry_within_s, limits
         self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s, transport=transport)
 
     async def send(self, call: Call[T]) -> T:
+        job = Job(call, self._limits)
+        for part in job:
+            job.add(await self._exchange(part))
+        return job.result()
+
+    async def _exchange(self, call: Call[T]) -> T:
+        patience = Patience(self._retries, self._retry_within_s)
+        while True:
+            try:
+                return await self._try(call)
+            except (LatentryError, httpx.TransportError) as failure:
+                await asyncio.sleep(patience.wait_s(failure))
+
+    async def _try(self, call: Call[T]) -> T:
         return call.answer(await self._http.send(call.request(self._http)))
 
     async def ready(self) -> bool:
         """Whether the service answers, and its models are loaded and checked."""
         try:
-            return await self.send(_READY)
+            return await self._try(_READY)
         except (LatentryError, httpx.TransportError) as error:
             return _not_ready(error)
 

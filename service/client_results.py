@@ -18,7 +18,7 @@ class LatentryError(Exception):
         status: of HTTP; title: its name.
         detail: what was wrong, the value, and what is allowed.
         errors: {"location", "message"} for each field at fault.
-        retry_after_s: seconds after which to try again, where the service says so (429).
+        retry_after_s: seconds after which to try again, where the service says so (429, 503).
     """
 
     def __init__(
@@ -79,7 +79,10 @@ class ReconstructionErrors:
 
 @dataclass(frozen=True)
 class Scores:
-    """(N,) each. A discriminator gives the first three, a VAE the others (a percentile if calibrated)."""
+    """(N,) each. A discriminator gives the first three, a VAE the others (a percentile if calibrated).
+
+    `iw_nats`, the importance weighted bound of `k` draws, is there where `k` was given.
+    """
 
     model: str
     version: int
@@ -89,6 +92,8 @@ class Scores:
     elbo_nats: Floats | None
     bits_per_dim: Floats | None
     anomaly_percentile: Floats | None
+    iw_nats: Floats | None
+    k: int | None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The evidence lower bound of a variational autoencoder, in nats, for each image by itself."""
+"""Lower bounds of log p(x) under a variational autoencoder, in nats, for each image by itself."""
 
 import math
 from collections.abc import Callable
@@ -17,6 +17,8 @@ Doubles = NDArray[np.float64]
 SAMPLES = 8
 # A Bernoulli mean of exactly 0 or 1 would make one wrong pixel infinitely unlikely.
 _BERNOULLI_MARGIN = 1e-6
+# Of images times draws that are decoded together: few draws of many images, or many of one.
+_ROWS_AT_ONCE = 256
 
 
 def elbo_nats(
@@ -49,6 +51,48 @@ def elbo_nats(
         z = (mean64 + stddev * eps).astype(np.float32)
         total += log_likelihood_nats(x, (yield from decode(z)), likelihood)
     bound: Doubles = total / samples - kl_nats(mean64, logvar64)
+    return bound
+
+
+def importance_weighted_nats(
+    x: Doubles,
+    mean: Floats,
+    logvar: Floats,
+    decode: Callable[[Floats], Steps[Doubles]],
+    likelihood: Likelihood,
+    *,
+    k: int,
+) -> Steps[Doubles]:
+    """The importance weighted bound, log of the mean of k weights: Burda et al. 2016, eq. 8.
+
+    w_j = p(x|z_j) p(z_j) / q(z_j|x), with z_j drawn from q(z|x). In expectation the bound rises with k towards
+    log p(x); with k = 1 it is the ELBO of one draw, the KL drawn too. Draw j has the noise of seed j for every image:
+    the bound is a function of the image, and a larger k goes on from the draws of a smaller one.
+
+    Args:
+        x, mean, logvar, likelihood: as for `elbo_nats`.
+        decode: latents (j N, dim), N for the first draw, then N for the next, to means (j N, D).
+        k: 1 or more.
+
+    Returns:
+        (N,), nats.
+    """
+    mean64, logvar64 = mean.astype(np.float64), logvar.astype(np.float64)
+    stddev = np.exp(0.5 * logvar64)
+    at_once = max(1, _ROWS_AT_ONCE // len(x))
+    log_weights = np.empty((len(x), k))
+    for start in range(0, k, at_once):
+        seeds = range(start, min(start + at_once, k))
+        eps = latents.from_seeds(seeds, mean.shape[1]).astype(np.float64)
+        z = mean64 + stddev * eps[:, None]
+        decoded = yield from decode(z.reshape(-1, z.shape[-1]).astype(np.float32))
+        means = decoded.reshape(*z.shape[:2], -1)
+        for j, eps_j, z_j, mean_j in zip(seeds, eps, z, means, strict=True):
+            # Of log p(z) - log q(z|x); the constants of the two cancel.
+            log_ratio = 0.5 * (np.square(eps_j) + logvar64 - np.square(z_j)).sum(axis=1)
+            log_weights[:, j] = log_likelihood_nats(x, mean_j, likelihood) + log_ratio
+    largest = log_weights.max(axis=1, keepdims=True)
+    bound: Doubles = largest[:, 0] + np.log(np.exp(log_weights - largest).mean(axis=1))
     return bound
 
 

@@ -5,14 +5,14 @@ Errors name the field alone ("seeds"); the endpoint knows whether it was in the 
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service import offers, operations, uploads
 from service.errors import BadRequest
-from service.latents import SEED_LIMIT
+from service.latents import SEED_LIMIT, Prior, truncated
 from service.registry import Model
 from service.schemas import InterpolateRequest, SampleRequest
 from service.settings import Settings
@@ -38,6 +38,22 @@ def seeds(options: SampleRequest, limit: int) -> Sequence[int]:
     if start + n > SEED_LIMIT:
         raise BadRequest.at("seed", f"plus n must not pass 2^53 = {SEED_LIMIT}, got {start} + {n}")
     return range(start, start + n)
+
+
+def latents(model: Model, options: SampleRequest, settings: Settings) -> NDArray[np.float32] | None:
+    """The latents that were given, (n, dim), truncated; None where it is seeds that images are drawn from.
+
+    Raises:
+        BadRequest: options of seeds beside them, or latents that are not the model's.
+        NotFound: the model has no prior over its latents, or does not generate.
+    """
+    if options.latents is None:
+        return None
+    offers.require(model, "sample")
+    for name in ("n", "seed", "seeds", "prior", "keep", "discriminator"):
+        if getattr(options, name) is not None:
+            raise BadRequest.at(name, "must be left out where `latents` are given: it is for seeds")
+    return truncated(options.latents.decode(offers.latent_dim(model), settings), options.truncation)
 
 
 def proposals(options: SampleRequest, settings: Settings) -> range:
@@ -67,6 +83,13 @@ def labels(label: int | Sequence[int] | None, n: int) -> Sequence[int] | None:
     return [label] * n if isinstance(label, int) else label
 
 
+def importance_samples(k: int | None, n: int, limit: int) -> int | None:
+    """`k` for n images; raises BadRequest where the two make more than `limit` draws."""
+    if k is not None and k * n > limit:
+        raise BadRequest.at("k", f"times images must not pass {limit:,}, got {k:,} x {n:,}")
+    return k
+
+
 def one_label(label: int | Sequence[int] | None) -> int | None:
     """The label of images whose number is not known yet; raises BadRequest for a list."""
     if label is None or isinstance(label, int):
@@ -77,32 +100,48 @@ def one_label(label: int | Sequence[int] | None) -> int | None:
 def keys(
     model: Model, options: InterpolateRequest, settings: Settings
 ) -> Steps[tuple[NDArray[np.float32], list[int]]]:
-    """Ends of a path, (k, dim), and the seeds among them.
+    """Keys of a path, (k, dim), and the seeds among them.
 
     Raises:
-        BadRequest: neither or both of ends and images, one image alone, or a prior that the model has not.
+        BadRequest: none or several of ends, keys and images, too many of them, one image alone, or a prior that the
+            model has not.
         NotFound: the model cannot make latents of what was given.
     """
     _limit("steps", options.steps, settings.max_images)
+    ends = {"from": options.start, "to": options.end}
+    some_end = any(end is not None for end in ends.values())
     if options.images is not None:
-        if options.start is not None or options.end is not None:
-            raise BadRequest.at("images", "exclude `from` and `to`; give one of the two")
+        if some_end or options.keys is not None:
+            raise BadRequest.at("images", "exclude `from`, `to` and `keys`; give one of the three")
         images = options.images.decode(model.manifest.image, settings)
         if len(images) < 2:
             raise BadRequest.at("images", f"must be two or more, got {len(images)}")
         encoding = yield from operations.encode(model, images)
         return encoding.mean, []
-    ends = {"from": options.start, "to": options.end}
+    if options.keys is not None:
+        if some_end:
+            raise BadRequest.at("keys", "exclude `from` and `to`; give one of the two")
+        _limit("keys", len(options.keys), settings.max_images)
+        return (
+            yield from _rows(model, {f"keys[{i}]": key for i, key in enumerate(options.keys)}, options.prior)
+        )
     missing = [name for name, end in ends.items() if end is None]
     if missing:
-        raise BadRequest.of((name, "is required, unless `images` are given") for name in missing)
-    used = [end for end in ends.values() if isinstance(end, int)]
-    rows = []
-    for name, end in ends.items():
-        if isinstance(end, int):
-            rows.append((yield from operations.draw(model, [end], prior=options.prior))[0])
-        else:
-            rows.append(uploads.latent(name, end or (), offers.latent_dim(model)))
+        raise BadRequest.of((name, "is required, unless `keys` or `images` are given") for name in missing)
+    given = {name: end for name, end in ends.items() if end is not None}
+    return (yield from _rows(model, given, options.prior))
+
+
+def _rows(
+    model: Model, given: Mapping[str, int | list[float]], prior: Prior | None
+) -> Steps[tuple[NDArray[np.float32], list[int]]]:
+    """Latents (k, dim) of seeds and latents, by the names that they are given by; and the seeds."""
+    used = [key for key in given.values() if isinstance(key, int)]
+    drawn = iter((yield from operations.draw(model, used, prior=prior)) if used else ())
+    dim = offers.latent_dim(model)
+    rows = [
+        next(drawn) if isinstance(key, int) else uploads.latent(name, key, dim) for name, key in given.items()
+    ]
     return np.stack(rows), used
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Path = Literal["slerp", "lerp"]
+Easing = Literal["linear", "smoothstep"]
 Prior = Literal["fitted", "normal"]
 
 SEED_LIMIT = 2**53
@@ -50,6 +51,11 @@ def from_seeds(seeds: Sequence[int], dim: int, truncation: float | None = None) 
     angle = 2.0 * np.pi * uniform[:, pairs : 2 * pairs]
     normal = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :dim]
     return (normal * (1.0 if truncation is None else truncation)).astype(np.float32)
+
+
+def truncated(z: Floats, truncation: float | None) -> Floats:
+    """Latents of any origin, scaled towards 0 as `from_seeds` scales its own."""
+    return z if truncation is None else (z.astype(np.float64) * truncation).astype(np.float32)
 
 
 def uniforms(seeds: Sequence[int]) -> NDArray[np.float64]:
@@ -128,27 +134,45 @@ def slerp(a: Floats, b: Floats, t: NDArray[np.float64]) -> Floats:
 PATHS: dict[Path, Callable[[Floats, Floats, NDArray[np.float64]], Floats]] = {"slerp": slerp, "lerp": lerp}
 
 
-def walk(keys: Floats, steps: int, path: Path) -> Floats:
+# The time within a leg -> how much of the leg is done, both in [0, 1].
+EASINGS: dict[Easing, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "linear": lambda t: t,
+    "smoothstep": lambda t: t * t * (3 - 2 * t),
+}
+
+
+def walk(keys: Floats, steps: int, path: Path, *, closed: bool = False, easing: Easing = "linear") -> Floats:
     """`steps` latents along a path through all keys, evenly spaced in time, each leg as long as the next.
 
+    Latent i lies at i legs / (steps - 1) legs from the first key; on a closed path at i legs / steps, so that the first
+    would follow the last after the same time. The whole part of that is the leg; `easing` of the rest, t, is how
+    much of the leg is done.
+
     Args:
-        keys: (k, dim), k >= 2; the first and the last are the ends of the path, to the bit.
+        keys: (k, dim), k >= 2; a latent that lies at a key is that key, to the bit, as the first and the last do.
         steps: 2 or more, both ends counted.
         path: "slerp" or "lerp", for each leg.
+        closed: one leg more, from the last key to the first, which is not repeated at the end.
+        easing: "linear", or "smoothstep", 3 t^2 - 2 t^3: slow at every key.
 
     Returns:
         float32 (steps, dim).
 
     Raises:
-        ValueError: fewer than two keys or steps, or an unknown path.
+        ValueError: fewer than two keys or steps, or an unknown path or easing.
     """
     if len(keys) < 2 or steps < 2:
         raise ValueError(f"a path needs two keys and two steps or more, got {len(keys)} and {steps}")
     if path not in PATHS:
         raise ValueError(f"path must be one of {', '.join(PATHS)}, got {path!r}")
+    if easing not in EASINGS:
+        raise ValueError(f"easing must be one of {', '.join(EASINGS)}, got {easing!r}")
+    if closed:
+        keys = np.concatenate([keys, keys[:1]])
     legs = len(keys) - 1
-    # Exact integers: step i lies at i * legs / (steps - 1) of the way.
+    intervals = steps if closed else steps - 1
+    # Exact integers: step i lies at i * legs / intervals.
     ticks = np.arange(steps) * legs
-    leg = np.minimum(ticks // (steps - 1), legs - 1)
-    t = (ticks - leg * (steps - 1)) / (steps - 1)
+    leg = np.minimum(ticks // intervals, legs - 1)
+    t = EASINGS[easing]((ticks - leg * intervals) / intervals)
     return np.concatenate([PATHS[path](keys[i], keys[i + 1], t[leg == i]) for i in range(legs)])

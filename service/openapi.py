@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service import answers, examples, openapi_v2, schemas
-from service.codecs import IMAGE_TYPES, PNG
+from service.animations import GIF
+from service.codecs import IMAGE_TYPES, PNG, WEBP
 from service.errors import MEDIA_TYPE as PROBLEM
 from service.errors import ServiceError
 from service.schemas import JSON, MULTIPART, NPY, ZIP, Options
@@ -58,10 +59,10 @@ _OPERATIONS = {
         "Images of latent codes", schemas.DecodeRequest, schemas.ImagesAnswer, answers.IMAGE_TYPES
     ),
     "/interpolate": _Operation(
-        "Frames of a path between two seeds or latents, or through images",
+        "Frames of a path through seeds, latents or images",
         schemas.InterpolateRequest,
         schemas.ImagesAnswer,
-        answers.IMAGE_TYPES,
+        answers.FRAME_TYPES,
         seeds=True,
     ),
     "/score": _Operation(
@@ -84,7 +85,8 @@ def document(settings: Settings) -> Json:
             "description": (
                 "Sample, reconstruct, encode, decode, interpolate and score with latent-variable models. "
                 "The same model version, seed and options give the same bytes. Choose the form of an answer "
-                "with `Accept`. Options may stand in the query with any kind of body. Every answer has an "
+                "with `Accept`: a client that reads JSON, as generated ones do, sends `application/json`. "
+                "Options may stand in the query with any kind of body. Every answer has an "
                 "`X-Request-Id`: the request's own, if that is 1 to 64 of A-Z a-z 0-9 . _ -, or a new one; "
                 "the log has it too."
             ),
@@ -142,8 +144,10 @@ def _schemas(settings: Settings) -> Json:
             for field, keyword, limit in (
                 ("n", "maximum", settings.max_images),
                 ("seeds", "maxItems", settings.max_images),
+                ("keys", "maxItems", settings.max_images),
                 ("images", "maxItems", settings.max_images),
                 ("latents", "maxItems", settings.max_latents),
+                ("k", "maximum", settings.max_importance_samples),
             ):
                 if field in properties:
                     properties[field].get("anyOf", [properties[field]])[0][keyword] = limit
@@ -218,7 +222,10 @@ def _as_text(field: Json) -> Json:
     kept = {k: v for k, v in field.items() if k not in ("anyOf", "default", "examples")}
     choices = [choice for choice in field.get("anyOf", ()) if choice != {"type": "null"}]
     if len(choices) == 1:
-        return {**choices[0], **kept}
+        items = choices[0].get("items", {}).get("oneOf")
+        # Lists of lists cannot be written there either.
+        flat = {"items": items[0]} if items else {}
+        return {**choices[0], **kept, **flat}
     return kept | ({"anyOf": choices} if choices else {})
 
 
@@ -244,6 +251,12 @@ def _answer_schema(media_type: str, answer: type[BaseModel]) -> Json:
         PNG: {**_BINARY, "description": "The image; for several, a contact sheet, row by row"},
         NPY: {**_BINARY, "description": npy},
         ZIP: {**_BINARY, "description": zipped},
+        WEBP: {**_BINARY, "description": "The frames as an animation, lossless, which loops forever"},
+        GIF: {
+            **_BINARY,
+            "description": "The frames as an animation, which loops forever: grey is exact, "
+            "each frame in colour has 256 colours of its own",
+        },
     }
     schema: Json = by_type[media_type]
     return schema

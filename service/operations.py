@@ -63,11 +63,15 @@ class DiscriminatorScore:
 
 @dataclass(frozen=True)
 class ElboScore:
-    """`elbo_nats`, `bits_per_dim`, and `anomaly_percentile` (0 to 100, or None where it has none); (N,)."""
+    """`elbo_nats`, `bits_per_dim` of it, and `anomaly_percentile` (0 to 100, or None where it has none); (N,).
+
+    `iw_nats` (N,) is the importance weighted bound, None where it was not asked for.
+    """
 
     elbo_nats: Doubles
     bits_per_dim: Doubles
     anomaly_percentile: Doubles | None
+    iw_nats: Doubles | None = None
 
 
 def draw(
@@ -182,10 +186,13 @@ def interpolate(
     steps: int,
     path: latents.Path = "slerp",
     labels: Sequence[int] | None = None,
+    *,
+    closed: bool = False,
+    easing: latents.Easing = "linear",
 ) -> Steps[Images]:
-    """`steps` images along a path through the latents `keys` (k, dim), both ends counted.
+    """`steps` images along a path through the latents `keys` (k, dim); see `latents.walk`.
 
-    For ends given as seeds, `keys` is `draw(model, seeds)`; for images, `encode(model, images).mean`.
+    For keys given as seeds, `keys` is `draw(model, seeds)`; for images, `encode(model, images).mean`.
 
     Raises:
         NotFound: the model does not generate.
@@ -194,11 +201,12 @@ def interpolate(
     """
     offers.require(model, "interpolate")
     keys = tensors.from_latents(model, keys, offers.latent_dim(model))
-    return (yield from decode(model, latents.walk(keys, steps, path), labels))
+    z = latents.walk(keys, steps, path, closed=closed, easing=easing)
+    return (yield from decode(model, z, labels))
 
 
 def score(
-    model: Model, images: Images, labels: Sequence[int] | None = None
+    model: Model, images: Images, labels: Sequence[int] | None = None, k: int | None = None
 ) -> Steps[DiscriminatorScore | ElboScore]:
     """How much images look like the model's data: by its discriminator, or else by its ELBO.
 
@@ -207,24 +215,33 @@ def score(
 
     Args:
         labels: a class for each image, for a conditional model scored by its ELBO and only for one.
+        k: draws for the importance weighted bound, beside the ELBO; for models scored by that. None: no such bound.
 
     Raises:
         NotFound: the model has neither a discriminator nor a likelihood.
-        BadRequest: images of another shape, or labels that the model does not take.
+        BadRequest: images of another shape, or labels or `k` that the model does not take.
     """
     offers.require(model, "score")
     if "discriminate" in model.graphs:
         if labels is not None:
             raise BadRequest.at("label", f"must be left out: the discriminator of {model} takes none")
+        if k is not None:
+            raise BadRequest.at(
+                "k", f"must be left out: {model} is scored by its discriminator, not by an ELBO"
+            )
         return (yield from discriminate(model, images))
     x = tensors.from_images(model, images)
     label = tensors.from_labels(model, labels, len(x))
     encoding = yield from _encode(model, x)
     bound = yield from _elbo_nats(model, x, encoding, label, elbo.SAMPLES)
+    iw_nats = None
+    if k is not None:
+        iw_nats = yield from _importance_weighted_nats(model, x, encoding, label, k)
     return ElboScore(
         elbo_nats=bound,
         bits_per_dim=elbo.bits_per_dim(bound, math.prod(x.shape[1:]), _likelihood(model)),
         anomaly_percentile=_anomaly_percentile(model, elbo_nats=bound),
+        iw_nats=iw_nats,
     )
 
 
@@ -259,6 +276,23 @@ def _elbo_nats(model: Model, x: Floats, encoding: Encoding, label: Labels, sampl
     return (
         yield from elbo.elbo_nats(
             tensors.rows(x), encoding.mean, encoding.logvar, decoded, _likelihood(model), samples=samples
+        )
+    )
+
+
+def _importance_weighted_nats(
+    model: Model, x: Floats, encoding: Encoding, label: Labels, k: int
+) -> Steps[Doubles]:
+    if encoding.logvar is None:
+        raise ValueError(f"{model}: the bound needs the variance of q(z|x)")
+
+    def decoded(z: Floats) -> Steps[Doubles]:
+        labels = {name: np.tile(row, len(z) // len(x)) for name, row in label.items()}
+        return tensors.rows((yield from _decode(model, z, labels)))
+
+    return (
+        yield from elbo.importance_weighted_nats(
+            tensors.rows(x), encoding.mean, encoding.logvar, decoded, _likelihood(model), k=k
         )
     )
 

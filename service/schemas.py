@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
 from service.codecs import IMAGE_TYPES
-from service.latents import SEED_LIMIT, Prior
+from service.latents import SEED_LIMIT, Easing, Prior
 from service.uploads import ImageArray, ImageFiles, Images, LatentArray, LatentRows, Latents
+from service.views import View
 
 JSON, MULTIPART, NPY, ZIP = (
     "application/json",
@@ -20,8 +21,9 @@ JSON, MULTIPART, NPY, ZIP = (
 )
 
 # Options that are not a number (or numbers, with commas) where they are written in a query.
-TEXT_OPTIONS = ("model", "path", "prior", "discriminator")
-LIST_OPTIONS = ("seeds",)
+TEXT_OPTIONS = ("model", "path", "easing", "prior", "view", "discriminator")
+LIST_OPTIONS = ("seeds", "keys")
+FLAG_OPTIONS = ("closed",)
 
 
 def _one_or_many(value: object) -> str:
@@ -125,6 +127,11 @@ PriorField = Annotated[
 
 
 class SampleRequest(Labelled):
+    """Images of seeds; or of `latents`, which go to the decoder as they are, not through a fitted prior."""
+
+    accepts: ClassVar = (JSON, NPY)
+    payload: ClassVar = "latents"
+
     n: int | None = Field(
         default=None,
         ge=1,
@@ -140,11 +147,16 @@ class SampleRequest(Labelled):
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = Field(
         default=None, description="The seed of each image"
     )
+    latents: LatentsField | None = Field(
+        default=None,
+        description="A latent vector for each image, in place of seeds; exclude n, seed, seeds and prior",
+    )
     truncation: float | None = Field(
         default=None,
         gt=0,
         le=1,
-        description="Scales latents towards their mean: below 1, images are more typical and less varied",
+        description="Scales latents, given or drawn, towards the mean of N(0, I), which is 0: "
+        "below 1, images are more typical and less varied",
     )
     prior: PriorField = None
     keep: float | None = Field(
@@ -175,6 +187,12 @@ class ReconstructRequest(_ImagesRequest, Labelled):
         le=64,
         description="Draws of z for `elbo_nats`, in JSON and zip answers; 0 leaves it out",
     )
+    view: View = Field(
+        default="images",
+        description="What the pictures show: `images`, the reconstructions; `error`, in grey, the absolute "
+        "difference in levels of 0 to 255, the mean over channels; `comparison`, original, reconstruction and error, "
+        "one above the other",
+    )
 
 
 class EncodeRequest(_ImagesRequest):
@@ -182,7 +200,13 @@ class EncodeRequest(_ImagesRequest):
 
 
 class ScoreRequest(_ImagesRequest, Labelled):
-    pass
+    k: int | None = Field(
+        default=None,
+        ge=1,
+        lt=2**31,
+        description="Draws of z for `iw_nats`, the importance weighted bound; for models scored by their ELBO",
+        examples=[64],
+    )
 
 
 class DecodeRequest(Labelled):
@@ -193,7 +217,12 @@ class DecodeRequest(Labelled):
 
 
 class InterpolateRequest(Labelled):
-    """Either `from` and `to`, or two or more images, whose codes are joined in order."""
+    """One of: `from` and `to`; two or more `keys`; two or more images, whose codes are the keys.
+
+    Keys are joined in order. Frame i is i (k - 1) / (steps - 1) legs from the first of k keys; on a closed path
+    i k / steps, so that its last frame runs on to its first. The whole part of that is the leg. The rest is t, in
+    [0, 1): `easing` of it is how much is done of the arc (slerp) or line (lerp) from the leg's key to the next.
+    """
 
     accepts: ClassVar = (JSON, MULTIPART, NPY)
     payload: ClassVar = "images"
@@ -202,10 +231,26 @@ class InterpolateRequest(Labelled):
         default=None, alias="from", description="A seed, or a latent vector", examples=[7]
     )
     end: Key | None = Field(default=None, alias="to", description="A seed, or a latent vector", examples=[8])
+    keys: Annotated[list[Key], Field(min_length=2)] | None = Field(
+        default=None,
+        description="Two or more seeds or latent vectors, in place of `from` and `to`; in a query, seeds alone",
+        examples=[[7, 8, 9]],
+    )
     images: ImagesField | None = Field(
-        default=None, description="Two or more images, for models that encode, in place of `from` and `to`"
+        default=None, description="Two or more images, for models that encode, in place of keys"
     )
     steps: int = Field(default=8, ge=2, le=256, description="How many frames, both ends counted")
+    closed: bool = Field(
+        default=False,
+        description="Go on from the last key to the first; the first frame is not repeated at the end",
+    )
+    easing: Easing = Field(
+        default="linear",
+        description="How time passes between two keys: t, or 3 t^2 - 2 t^3, which is slow at both",
+    )
+    fps: float = Field(
+        default=12, ge=1, le=50, description="Frames a second, of answers in image/webp and image/gif"
+    )
     path: Literal["slerp", "lerp"] = Field(
         default="slerp", description="Along the great arc between latents, or the straight line"
     )
@@ -239,6 +284,9 @@ class ImagesAnswer(_Answer):
         description="With `keep`: the samples looked at; those kept next are had from `seed` + this",
     )
     discriminator: str | None = Field(default=None, description="With `keep`: name/version of whose chose")
+    seeds: list[int] | None = Field(
+        default=None, description="/interpolate: the keys that are seeds, in order"
+    )
 
 
 class LatentItem(BaseModel):
@@ -261,13 +309,20 @@ class DiscriminatorScoreItem(BaseModel):
 
 class ElboScoreItem(BaseModel):
     elbo_nats: float = Field(description="Lower bound of log p(x), nats")
-    bits_per_dim: float
+    bits_per_dim: float = Field(description="-`elbo_nats` as bits to code one value of a pixel")
     anomaly_percentile: float | None = Field(
         default=None, description="0 to 100; larger is stranger; absent where the model has no calibration"
     )
 
+    iw_nats: float | None = Field(
+        default=None,
+        description="Log of the mean of `k` importance weights p(x, z) / q(z|x), nats (Burda et al. 2016, eq. 8): a "
+        "bound that rises with k towards log p(x); there where `k` was given",
+    )
+
 
 class ScoresAnswer(_Answer):
+    k: int | None = Field(default=None, description="Draws of z behind `iw_nats`")
     scores: list[DiscriminatorScoreItem] | list[ElboScoreItem]
 
 

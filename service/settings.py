@@ -52,6 +52,11 @@ class Settings(BaseSettings):
         description="Most samples that a request with `keep` may look at; it draws and scores them",
     )
     max_latents: int = Field(default=1024, ge=1, description="Most latents that a request may send")
+    max_importance_samples: int = Field(
+        default=16_384,
+        ge=1,
+        description="Most draws that a request may ask /score for: its images times `k`",
+    )
     max_body_bytes: int = Field(
         default=64 * 1024 * 1024, ge=1024, description="Longest request body, bytes; beyond it: 413"
     )

@@ -59,7 +59,6 @@ def routes(models: Models, settings: Settings) -> list[Route]:
         return _json(Ready(ready=True))
 
     def model_ready(request: Request) -> Response:
-        models.check_ready()
         return _json(ModelReady(name=v2_models.find(models.registry(), *_named(request)).name, ready=True))
 
     def metadata(request: Request) -> Response:

@@ -26,8 +26,8 @@ def npy(array: Any) -> bytes:
     return stream.getvalue()
 
 
-def client(handler: Handler) -> Client:
-    return Client("http://test", transport=httpx.MockTransport(handler))
+def client(handler: Handler, **options: Any) -> Client:
+    return Client("http://test", transport=httpx.MockTransport(handler), **options)
 
 
 def pictures(count: int, **headers: str) -> httpx.Response:
@@ -192,7 +192,7 @@ def test_a_problem_becomes_an_exception_with_its_text() -> None:
         "errors": [{"location": "body.n", "message": "must be 1 to 1,024, got 0"}],
     }
     headers = {"Content-Type": "application/problem+json", "Retry-After": "3"}
-    service = client(lambda _: httpx.Response(429, headers=headers, content=json.dumps(problem)))
+    service = client(lambda _: httpx.Response(429, headers=headers, content=json.dumps(problem)), retries=0)
     with pytest.raises(LatentryError, match="429 Too Many Requests: the queue is full") as caught:
         service.sample("m")
     assert (caught.value.status, caught.value.retry_after_s) == (429, 3)

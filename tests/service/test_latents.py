@@ -177,6 +177,23 @@ def test_a_walk_passes_keys_by_when_they_outnumber_its_steps() -> None:
     np.testing.assert_array_equal(latents.walk(keys, 5, "lerp"), [[0], [6.5], [25], [56.5], [100]])
 
 
+def test_a_closed_walk_goes_home_and_stops_short_of_it() -> None:
+    keys = np.array([[0], [4], [20]], np.float32)
+    # Six steps lie half a leg apart: 0, 0.5, 1, 1.5, 2 and 2.5 of the legs 0-4, 4-20, 20-0.
+    got = latents.walk(keys, 6, "lerp", closed=True)
+    np.testing.assert_array_equal(got, [[0], [2], [4], [12], [20], [10]])
+    np.testing.assert_array_equal(latents.walk(keys[:2], 2, "lerp", closed=True), keys[:2])
+
+
+def test_smoothstep_by_hand() -> None:
+    keys = np.array([[0], [64], [0]], np.float32)
+    # t = 1/4 gives 3/16 - 2/64 = 10/64; t = 3/4 gives 27/16 - 54/64 = 54/64.
+    got = latents.walk(keys, 9, "lerp", easing="smoothstep")
+    np.testing.assert_array_equal(got[:, 0], [0, 10, 32, 54, 64, 54, 32, 10, 0])
+    with pytest.raises(ValueError, match="easing must be one of linear, smoothstep, got 'bounce'"):
+        latents.walk(keys, 9, "lerp", easing="bounce")  # type: ignore[arg-type]  # what a caller might send
+
+
 def test_paths_differ() -> None:
     keys = latents.from_seeds([1, 2], 16)
     assert not np.array_equal(latents.walk(keys, 3, "slerp")[1], latents.walk(keys, 3, "lerp")[1])

@@ -35,6 +35,7 @@ def test_the_defaults_serve_the_repositorys_models_with_several_workers(
         ("BATCH_IMAGES", "0"),
         ("MAX_IMAGES", "0"),
         ("MAX_LATENTS", "-1"),
+        ("MAX_IMPORTANCE_SAMPLES", "0"),
         ("MAX_BODY_BYTES", "64M"),
         ("MAX_PIXELS", "0"),
         ("REQUEST_TIMEOUT_S", "0"),

@@ -108,6 +108,29 @@ def test_truncation_label_and_version_change_the_image(http: httpx.Client) -> No
     assert np.array_equal(both[1], load_png(png(model="tiny-cgan", label=2)))
 
 
+def test_sample_of_latents(http: httpx.Client, registry: Registry) -> None:
+    model = registry.get("tiny-prior")
+    z = finished.draw(model, [7, 8, 9], prior="normal")
+    body = {"model": "tiny-prior", "latents": z.tolist()}
+    answer = ok(http.post("/sample", json=body, headers=NPY), "application/x-npy")
+    assert np.array_equal(load_npy(answer.content), finished.sample(model, [7, 8, 9], prior="normal"))
+    assert "x-latentry-seeds" not in answer.headers
+    as_npy = {"content": npy(z), "headers": {"Content-Type": "application/x-npy", **NPY}}
+    assert http.post("/sample?model=tiny-prior", **as_npy).content == answer.content  # type: ignore[arg-type]
+    assert http.post("/sample", json=body, headers=JSON).json()["images"][0].keys() == {"png"}
+
+    half = load_npy(http.post("/sample?model=tiny-prior&truncation=0.5", **as_npy).content)  # type: ignore[arg-type]
+    assert np.array_equal(half, finished.decode(model, z * np.float32(0.5)))
+    # An image is the same alone.
+    alone = http.post("/sample", json=body | {"latents": z[2:].tolist()}, headers=NPY)
+    assert np.array_equal(load_npy(alone.content)[0], load_npy(answer.content)[2])
+
+    labelled = {"model": "tiny-cgan", "latents": [[0.5] * 4] * 3, "label": [2, 0, 2]}
+    images = load_npy(http.post("/sample", json=labelled, headers=NPY).content)
+    assert np.array_equal(images[0], images[2])
+    assert not np.array_equal(images[0], images[1])
+
+
 @pytest.mark.parametrize(
     ("query", "body"),
     [
@@ -191,6 +214,42 @@ def test_reconstruct(http: httpx.Client, registry: Registry) -> None:
     assert plain.json()["images"][0].keys() == {"png", "mse", "psnr", "latent", "anomaly_percentile"}
 
 
+@pytest.mark.parametrize(("name", "channels"), [("tiny-vae", 1), ("tiny-rgb", 3)])
+def test_views_of_reconstructions(http: httpx.Client, registry: Registry, name: str, channels: int) -> None:
+    width = 8 if channels == 1 else 12
+    images = np.random.RandomState(1).randint(0, 256, (3, 8, width, channels), np.uint8)
+    rebuilt = finished.reconstruct(registry.get(name), images).images
+    error = np.rint(np.abs(images.astype(float) - rebuilt).mean(axis=3)).astype(np.uint8)[..., None]
+    assert error.max() > 40
+
+    def ask(view: str, accept: dict[str, str], part: slice = slice(None)) -> bytes:
+        headers = {"Content-Type": "application/x-npy", **accept}
+        answer = http.post(
+            f"/reconstruct?model={name}&view={view}", content=npy(images[part]), headers=headers
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    assert np.array_equal(load_npy(ask("images", NPY)), rebuilt)
+    assert np.array_equal(load_npy(ask("error", NPY)), error)
+    together = np.concatenate([images, rebuilt, error.repeat(channels, axis=3)], axis=1)
+    assert np.array_equal(load_npy(ask("comparison", NPY)), together)
+    sheet = load_png(ask("comparison", {"Accept": "image/png"}))
+    assert sheet.shape == (48, 2 * width, channels)
+    assert np.array_equal(sheet[:24, width:], together[1])
+    for view, pixels in (("error", error), ("comparison", together)):
+        alone = ask(view, {"Accept": "image/png"}, slice(1, 2))
+        assert np.array_equal(load_png(alone), pixels[1])
+        items = json.loads(ask(view, JSON))["images"]
+        assert base64.b64decode(items[1]["png"]) == alone
+        # What is told of an image is the same, whichever view of it is shown.
+        assert [item["mse"] for item in items] == [
+            item["mse"] for item in json.loads(ask("images", JSON))["images"]
+        ]
+        with zipfile.ZipFile(io.BytesIO(ask(view, ZIP))) as files:
+            assert files.read("0001.png") == alone
+
+
 def test_encode_then_decode(http: httpx.Client, registry: Registry) -> None:
     model, images = registry.get("tiny-vae"), grey(3)
     encoding = finished.encode(model, images)
@@ -213,6 +272,38 @@ def test_encode_then_decode(http: httpx.Client, registry: Registry) -> None:
         headers={"Content-Type": "application/x-npy", **NPY},
     )
     assert np.array_equal(load_npy(as_npy.content), decoded)
+
+
+def test_codes_and_their_images_in_every_form(http: httpx.Client, registry: Registry) -> None:
+    model = registry.get("tiny-rgb")
+    images = np.random.RandomState(2).randint(0, 256, (2, 8, 12, 3), np.uint8)
+    encoding = finished.encode(model, images)
+    decoded = finished.decode(model, encoding.mean)
+
+    def ask(path: str, accept: dict[str, str], content: bytes) -> bytes:
+        headers = {"Content-Type": "application/x-npy", **accept}
+        answer = http.post(f"{path}?model=tiny-rgb", content=content, headers=headers)
+        return ok(answer, accept["Accept"]).content
+
+    sent = npy(images)
+    mean = ask("/encode", NPY, sent)
+    assert np.array_equal(load_npy(mean), encoding.mean)
+    with zipfile.ZipFile(io.BytesIO(ask("/encode", ZIP, sent))) as files:
+        assert files.read("mean.npy") == mean
+        assert np.array_equal(load_npy(files.read("logvar.npy")), np.asarray(encoding.logvar))
+        assert json.loads(files.read("metadata.json")) == {"model": "tiny-rgb", "version": 1}
+    rows = json.loads(ask("/encode", JSON, sent))["latents"]
+    assert np.array_equal(np.array([row["mean"] for row in rows], np.float32), encoding.mean)
+
+    assert np.array_equal(load_npy(ask("/decode", NPY, mean)), decoded)
+    shown = json.loads(ask("/decode", JSON, mean))["images"]
+    pngs = [base64.b64decode(item["png"]) for item in shown]
+    assert np.array_equal(np.stack([load_png(png) for png in pngs]), decoded)
+    with zipfile.ZipFile(io.BytesIO(ask("/decode", ZIP, mean))) as files:
+        assert [files.read(f"{i:04d}.png") for i in range(2)] == pngs
+    # A code and its image are the same alone.
+    assert ask("/encode", NPY, npy(images[1:])) == npy(encoding.mean[1:])
+    assert ask("/decode", NPY, npy(encoding.mean[1:])) == npy(decoded[1:])
 
 
 def test_interpolate_between_seeds_and_latents(http: httpx.Client, registry: Registry) -> None:
@@ -267,6 +358,23 @@ def test_score(http: httpx.Client, registry: Registry) -> None:
     scores = http.post("/score?model=tiny-vae", content=content, headers=headers).json()["scores"]
     assert [s["elbo_nats"] for s in scores] == vae.elbo_nats.tolist()
     assert scores[0].keys() == {"elbo_nats", "bits_per_dim", "anomaly_percentile"}
+
+
+def test_score_by_importance_weights(http: httpx.Client, registry: Registry) -> None:
+    images, headers = grey(5), {"Content-Type": "application/x-npy"}
+    expected = finished.score(registry.get("tiny-vae"), images, k=300)
+    assert isinstance(expected, ElboScore)
+    assert expected.iw_nats is not None
+    answer = http.post("/score?model=tiny-vae&k=300", content=npy(images), headers=headers).json()
+    assert answer["k"] == 300
+    assert [s["iw_nats"] for s in answer["scores"]] == expected.iw_nats.tolist()
+    plain = http.post("/score?model=tiny-vae", content=npy(images), headers=headers).json()
+    assert [s | {"iw_nats": v} for s, v in zip(plain["scores"], expected.iw_nats.tolist(), strict=True)] == (
+        answer["scores"]
+    )
+    assert "k" not in plain
+    alone = http.post("/score?model=tiny-vae&k=300", content=npy(images[3:4]), headers=headers).json()
+    assert alone["scores"] == [answer["scores"][3]]
 
 
 def test_scores_of_an_image_are_equal_alone_and_in_any_batch(http: httpx.Client) -> None:

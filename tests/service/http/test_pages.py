@@ -84,10 +84,12 @@ def test_document_has_every_form_of_request_and_answer(document: dict[str, Any])
     assert set(post) == {f"/{operation}" for operation in OPERATIONS}
     images = ["application/json", "multipart/form-data", "image/png", "image/jpeg", "image/webp"]
     assert list(post["/score"]["requestBody"]["content"]) == [*images, "application/x-npy"]
-    assert list(post["/sample"]["requestBody"]["content"]) == ["application/json"]
-    assert list(post["/decode"]["requestBody"]["content"]) == ["application/json", "application/x-npy"]
+    for path in ("/sample", "/decode"):
+        assert list(post[path]["requestBody"]["content"]) == ["application/json", "application/x-npy"]
     forms = ["image/png", "application/x-npy", "application/zip", "application/json"]
     assert list(post["/sample"]["responses"]["200"]["content"]) == forms
+    animations = ["image/webp", "image/gif"]
+    assert list(post["/interpolate"]["responses"]["200"]["content"]) == [*forms, *animations]
     assert list(post["/score"]["responses"]["200"]["content"]) == ["application/json"]
     queries = [p["name"] for p in post["/sample"]["parameters"] if p.get("in") == "query"]
     options = [

@@ -65,6 +65,32 @@ async def test_32_mixed_requests_at_once(service_url: str, alone: dict[str, byte
             await asyncio.gather(*(one(i) for i in range(32)))
 
 
+async def test_animations_and_bounds_beside_each_other(service_url: str) -> None:
+    """Of two sizes at once, in both workers."""
+    images, kind = grey(9), {"Content-Type": "application/x-npy"}
+    path = {"model": "tiny-rgb", "keys": [1, 2, 3], "steps": 24, "closed": True}
+    async with httpx.AsyncClient(base_url=service_url, timeout=60) as client:
+
+        async def animation(accept: str, steps: int) -> bytes:
+            body = path | {"steps": steps}
+            return (await client.post("/interpolate", json=body, headers={"Accept": accept})).content
+
+        async def bounds(part: slice) -> list[object]:
+            answer = await client.post("/score?model=tiny-vae&k=40", content=npy(images[part]), headers=kind)
+            return [score["iw_nats"] for score in answer.json()["scores"]]
+
+        asked = [animation(form, steps) for form in ("image/webp", "image/gif") for steps in (24, 12)]
+        alone = [await one for one in asked]
+        whole = await bounds(slice(0, 9))
+        for _ in range(3):
+            again = [animation(form, steps) for form in ("image/webp", "image/gif") for steps in (24, 12)]
+            parts = [bounds(slice(i, i + 1 + i % 3)) for i in range(9)]
+            assert await asyncio.gather(*again) == alone
+            for i, part in enumerate(await asyncio.gather(*parts)):
+                assert part == whole[i : i + 1 + i % 3]
+    assert len(set(alone)) == 4
+
+
 def test_reconstruction_does_not_depend_on_company(http: httpx.Client) -> None:
     images = grey(40)
     together = http.post(

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,9 @@ def assert_same(got: Array, expected: Array) -> None:
 
 def test_health(client: Any) -> None:
     assert client.is_server_live()
+    deadline = time.monotonic() + 30  # the other worker may still be loading
+    while not client.is_server_ready() and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert client.is_server_ready()
     assert client.is_model_ready("tiny-gan.generate")
     assert client.is_model_ready("tiny-gan.generate", "1")
@@ -191,6 +195,22 @@ def test_answers_are_compressed_for_who_names_one_coding(http: httpx.Client) -> 
         coding, packed = raw(name)
         assert (coding, unpack(packed)) == (name, plain)
         assert raw(name)[1] == packed  # no time in it
+
+
+@pytest.mark.parametrize(("default", "own"), [(True, False), (False, True), (True, None), (False, None)])
+def test_an_output_may_have_another_form_than_the_others(
+    http: httpx.Client, default: bool, own: bool | None
+) -> None:
+    mean = {"name": "mean"} if own is None else {"name": "mean", "parameters": {"binary_data": own}}
+    body = {
+        "inputs": [json_tensor("image", images(1))],
+        "outputs": [mean, {"name": "logvar"}],
+        "parameters": {"binary_data_output": default},
+    }
+    answer = http.post("/v2/models/tiny-vae.encode/infer", json=body)
+    head = json.loads(answer.content[: int(answer.headers.get(JSON_LENGTH, len(answer.content)))])
+    given = ["data" in output for output in head["outputs"]]
+    assert given == [not (default if own is None else own), not default]
 
 
 def test_async_infer(client: Any, models_dir: Path) -> None:
@@ -359,17 +379,22 @@ def test_metrics_count_inference_by_model(http: httpx.Client) -> None:
         found = [text for text in http.get("/metrics").text.splitlines() if text.startswith(line)]
         return float(found[0].removeprefix(line)) if found else 0.0
 
+    def counted() -> list[str]:
+        return [text for text in http.get("/metrics").text.splitlines() if 'operation="v2",status' in text]
+
     before = count()
     body = {"inputs": [json_tensor("image", images(3, 3, 8, 12))]}
     assert http.post("/v2/models/tiny-rgb.encode/infer", json=body).status_code == 200
     assert count() - before == 3
     http.post("/v2/models/made-up.encode/infer", json=body)
     http.get("/v2/made/up")
+    plain = counted()
     http.get("/v2/health/live")
+    http.get("/v2/health/ready")
+    assert counted() == plain  # probes would drown what people ask for
     metrics = http.get("/metrics").text
     assert 'latentry_requests_total{model="unknown",operation="infer",status="404"}' in metrics
     assert "made" not in metrics
-    assert "health" not in metrics
 
 
 def test_the_version_told_is_that_of_the_project() -> None:
