@@ -101,7 +101,8 @@ def execute(run: Run, device: Device) -> Outcome:
             classes[f"{rule} {keep:g}"] = fractions(labels[chosen])
     results["class_fractions"] = {name: values.tolist() for name, values in classes.items()}
     results["class_mean_ratio"] = [float(served_ratio[labels == c].mean()) for c in range(CLASSES)]
-    return Outcome(results, [], pictures(proposals, max(strengths)) if seed == SEEDS[0] else {})
+    shown = config["model"] == config["discriminator"] and seed == SEEDS[0]
+    return Outcome(results, [], pictures(proposals, max(strengths)) if shown else {})
 
 
 def pictures(proposals: Proposals, keep: float) -> Arrays:
