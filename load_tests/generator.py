@@ -71,7 +71,7 @@ class Load:
     rate: float = 0.0
     arrivals: Arrivals = "poisson"
     warm_up_s: float = 0.5
-    drain_s: float = 3.0
+    drain_s: float = 10.0
     """Wait for answers after the last request; those still out then are failures, "unanswered"."""
     seed: int = 0
     """Of the arrivals and of the seeds that the requests carry."""
@@ -92,9 +92,9 @@ class Load:
 class Measured:
     """Of a load without its warm-up. Latencies are those of right answers, None where there was none.
 
-    `rps` counts the right answers that came within `seconds`, `offered` the requests of that time; in a closed loop
-    the ones that were out at its end count in neither. `failed` is by status, or "refused", "reset", "malformed",
-    "size", "unanswered". `cpu` is what the generator took of one core.
+    A closed loop counts the answers that came within `seconds`, an open one the requests that arrived within them;
+    there `rps` is of those that were answered in that time, and `offered` of all. `failed` is by status, or "refused",
+    "reset", "malformed", "size", "unanswered". `cpu` is what the generator took of one core.
     """
 
     seconds: float
@@ -297,9 +297,8 @@ class Run:
             self._free.append(connection)
 
     def _count(self, started: float, now: float, fault: str | None, size: int) -> None:
-        if not self._from <= started < self._until:
-            return
-        if self.load.mode == "closed" and now > self._until:
+        # A closed loop counts by the answer: by the request, slow ones would be missed at the end of the time.
+        if not self._from <= (started if self.load.mode == "open" else now) <= self._until:
             return
         self._sent += 1
         if fault is None and self.load.body_bytes not in (None, size):
