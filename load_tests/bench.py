@@ -22,7 +22,7 @@ from load_tests import bench_page, environments, goodput, limit
 from load_tests.bench_numbers import LATENTRY
 from load_tests.generator import Load, Measured
 from load_tests.peers.sampler import GRAPH, NPY, PNG, Sampler
-from load_tests.running import Running, ServerError, running
+from load_tests.running import Running, ServerError, StartError, running
 from load_tests.servers import SERVERS, Server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +35,8 @@ START_AT = 0.7
 """Where the search for the goodput starts, as a part of the best closed loop."""
 STEADY_AT = 0.7
 """What Latentry is asked to keep up, as a part of the same."""
+START_TRIES = 2
+"""On a busy machine a server can miss deadlines of its own."""
 GENERATOR_S = 60.0
 """Longer than any load; a generator that takes longer hangs."""
 
@@ -99,7 +101,9 @@ def closed_loops(run: Running, round_: int, args: argparse.Namespace, results: R
         results.server(run.server.name)["closed"].append(cell | asdict(measured))
         results.save()
         if (status := run.process.poll()) is not None:
-            raise ServerError(f"ended with status {status} at {connections} connections, n = {n}, {media_type}")
+            raise ServerError(
+                f"ended with status {status} at {connections} connections, n = {n}, {media_type}"
+            )
 
 
 def open_loops(run: Running, round_: int, args: argparse.Namespace, results: Results) -> None:
@@ -134,26 +138,42 @@ def open_loops(run: Running, round_: int, args: argparse.Namespace, results: Res
 def turn(server: Server, round_: int, args: argparse.Namespace, results: Results, sampler: Sampler) -> None:
     """Start, check and measure one server; what goes wrong with it is a line of its row."""
     row = results.server(server.name)
-    try:
-        python = interpreter(server, args)
-        if "versions" not in row:
-            row["versions"] = environments.versions(python, server.packages)
-            row["environment_bytes"] = environments.size_bytes(python)
-        with (
-            tempfile.TemporaryDirectory(prefix="bench-") as scratch,
-            running(server, python, Path(scratch), workers=WORKERS) as run,
-        ):
-            row["start_s"].append(run.start_s)
-            run.check(sampler)
-            try:
-                closed_loops(run, round_, args, results)
-                open_loops(run, round_, args, results)
-            finally:
-                row["memory"].append([asdict(process) for process in run.memory()])
-    except (ServerError, environments.NotInstalledError, OSError, subprocess.SubprocessError) as error:
-        row["faults"].append({"round": round_, "fault": f"{type(error).__name__}: {error}"})
-        print(f"  {server.label}: {error}", file=sys.stderr)
+    for attempt in range(1, START_TRIES + 1):
+        try:
+            python = interpreter(server, args)
+            if "versions" not in row:
+                row["versions"] = environments.versions(python, server.packages)
+                row["environment_bytes"] = environments.size_bytes(python)
+            measure(server, python, round_, args, results, sampler)
+        except (ServerError, environments.NotInstalledError, OSError, subprocess.SubprocessError) as error:
+            row["faults"].append({"round": round_, "fault": f"{type(error).__name__}: {error}"})
+            print(f"  {server.label}: {error}", file=sys.stderr)
+            if isinstance(error, StartError) and attempt < START_TRIES:
+                continue
+        break
     results.save()
+
+
+def measure(
+    server: Server, python: Path, round_: int, args: argparse.Namespace, results: Results, sampler: Sampler
+) -> None:
+    """Everything about one server in one round.
+
+    Raises:
+        ServerError: it did not start, gave other bytes, or ended under the load; what was measured by then is kept.
+    """
+    row = results.server(server.name)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch,
+        running(server, python, Path(scratch), workers=WORKERS) as run,
+    ):
+        row["start_s"].append(run.start_s)
+        run.check(sampler)
+        try:
+            closed_loops(run, round_, args, results)
+            open_loops(run, round_, args, results)
+        finally:
+            row["memory"].append([asdict(process) for process in run.memory()])
 
 
 def interpreter(server: Server, args: argparse.Namespace) -> Path:

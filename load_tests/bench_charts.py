@@ -162,13 +162,15 @@ def _draw(place: Axes, bars: Sequence[Bar], form: str, *, smallest_first: bool =
             va="center",
             fontsize=8,
             fontweight="bold" if row.name == LATENTRY else "normal",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8},
         )
     _names(place, [row for row, _ in ordered])
     place.set_xlim(0, 1.14 * max((rate.high for _, rate in ordered), default=1.0) or 1.0)
 
 
 def _names(place: Axes, ordered: Sequence[Row]) -> None:
-    place.set_yticks(range(len(ordered)), [row.label for row in ordered])
+    place.set_ylim(-0.6, max(len(ordered), 1) - 0.4)
+    place.set_yticks(range(len(ordered)), [row.label.replace("`", "") for row in ordered])
     for text, row in zip(place.get_yticklabels(), ordered, strict=True):
         if row.name == LATENTRY:
             text.set_fontweight("bold")
@@ -177,14 +179,14 @@ def _names(place: Axes, ordered: Sequence[Row]) -> None:
 
 def _limit(place: Axes, value: float) -> None:
     place.axvline(value, color=LIMIT_COLOUR, linewidth=1.3, linestyle=(0, (4, 2)))
-    place.set_xlim(0, max(place.get_xlim()[1], 1.12 * value))
+    place.set_xlim(0, max(place.get_xlim()[1], 1.16 * value))
     place.annotate(
-        f"onnxruntime\nalone: {value:,.0f}",
-        (value, 0.02),
+        f"onnxruntime alone: {value:,.0f}",
+        (value, 1.0),
         xycoords=("data", "axes fraction"),
-        xytext=(-4, 0),
+        xytext=(0, 3),
         textcoords="offset points",
-        ha="right",
+        ha="center",
         va="bottom",
         fontsize=7.5,
         color=LIMIT_COLOUR,

@@ -23,7 +23,11 @@ PORTS = 3  # MLServer and PyTriton listen on three
 
 
 class ServerError(Exception):
-    """A server that did not start, or does not answer as Latentry does; says how."""
+    """A server that does not answer as Latentry does, or ended; says how."""
+
+
+class StartError(ServerError):
+    """A server that did not start."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def running(server: Server, python: Path, scratch: Path, *, workers: int = 2) ->
     """Start a server and wait for its first good answer; no process is left behind.
 
     Raises:
-        ServerError: it ended, or did not answer within START_S.
+        StartError: it ended, or did not answer within START_S.
     """
     place = Place(python, processes.free_ports(PORTS), scratch, workers)
     log = scratch / "server.log"
@@ -87,7 +91,7 @@ def _wait(server: Server, port: int, process: "subprocess.Popen[bytes]", log: Pa
                 return
         time.sleep(POLL_S)
     said = log.read_text(errors="replace").strip().splitlines()
-    raise ServerError(f"did not start; its last line: {said[-1] if said else '(none)'}")
+    raise StartError(f"did not start; its last line: {said[-1] if said else '(none)'}")
 
 
 def _ask(port: int, request: Request, seed: int) -> tuple[int, dict[str, str], bytes]:

@@ -1,6 +1,7 @@
 """Latentry and its peers: how each is set up, started and asked for `n` images of the seeds from `seed` on."""
 
 import json
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,11 @@ def _bento_variables(place: Place) -> dict[str, str]:
     return {**own, "WORKERS": str(place.workers), "LATENTRY_WORKERS": str(place.workers)}
 
 
+def _triton_variables(place: Place) -> dict[str, str]:
+    """Triton's Python backend loads the first libpython that it finds, which must be that of the environment."""
+    return {"LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR"), "PYTRITON_HOME": str(place.scratch)}
+
+
 def _by_json(n: int, media_type: str) -> Request:
     body = f'{{"n": {n}, "seed": {{seed}}, "accept": "{media_type}"}}'
     return Request("/sample", media_type, body, "application/json")
@@ -188,7 +194,7 @@ SERVERS = (
         "a deployment with `num_replicas=2` behind Serve's HTTP proxy, on a local Ray without the dashboard",
         "https://docs.ray.io/en/latest/serve/key-concepts.html",
         _module("ray_serve"),
-        variables=lambda _: {"RAY_USAGE_STATS_ENABLED": "0"},
+        variables=lambda place: {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(place.scratch)},
     ),
     Server(
         "mlserver",
@@ -220,6 +226,7 @@ SERVERS = (
         "https://triton-inference-server.github.io/pytriton/latest/binding_models",
         _module("pytriton_server"),
         request=_by_tensor,
+        variables=_triton_variables,
         unwrap=_tensor,
     ),
 )
