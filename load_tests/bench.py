@@ -18,6 +18,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from load_tests import bench_page, environments, goodput, limit
 from load_tests.bench_numbers import LATENTRY
 from load_tests.generator import Load, Measured
@@ -70,8 +72,9 @@ def generate(load: Load) -> Measured:
 
 
 def measure_limit(seconds: float) -> dict[str, float]:
-    """Images a second of onnxruntime alone, in batches of 1 and of 64."""
-    return {
+    """Images a second of onnxruntime alone, in batches of 1 and of 64; and what others took of the cores before."""
+    busy = psutil.cpu_percent(interval=1.0) / 100
+    return {"busy": busy} | {
         str(n): limit.images_per_s(GRAPH.parent, ["generate"], n, processes=WORKERS, seconds=seconds)
         for n in (1, 64)
     }
@@ -146,9 +149,10 @@ def turn(server: Server, round_: int, args: argparse.Namespace, results: Results
                 row["environment_bytes"] = environments.size_bytes(python)
             measure(server, python, round_, args, results, sampler)
         except (ServerError, environments.NotInstalledError, OSError, subprocess.SubprocessError) as error:
-            row["faults"].append({"round": round_, "fault": f"{type(error).__name__}: {error}"})
+            again = isinstance(error, StartError) and attempt < START_TRIES
+            row["faults"].append({"round": round_, "fault": f"{error}{' (it is tried again)' * again}"})
             print(f"  {server.label}: {error}", file=sys.stderr)
-            if isinstance(error, StartError) and attempt < START_TRIES:
+            if again:
                 continue
         break
     results.save()
@@ -209,7 +213,6 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release()}",
-        "load_average": os.getloadavg()[0],
     }
 
 

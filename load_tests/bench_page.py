@@ -16,9 +16,8 @@ EQUAL = 0.05
 """Two servers nearer than this are called equal: rounds differ by as much."""
 
 NO_TRITON = (
-    "The full Triton server comes as a container image alone, and its ONNX backend with it; the packages that pip "
-    "has are clients, and PyTriton, whose copy of the server has only the Python backend. Where that row is missing "
-    "or at fault, Triton was not measured; where it is there, its graph runs in Python as in all the others."
+    "Triton with its ONNX backend comes as a container image, which is not measured here. Of what pip installs, only "
+    "PyTriton has the server, with the Python backend alone: there the graph runs in Python, as in all the others."
 )
 
 

@@ -33,9 +33,18 @@ def prepare(name: str) -> Path:
     if stamp.exists() and stamp.read_text() == requirements.read_text():
         return python
     _run([sys.executable, "-m", "venv", "--clear", str(FOLDER / name)])
-    _run([str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", str(requirements)])
+    install(python, requirements)
     stamp.write_text(requirements.read_text())
     return python
+
+
+def install(python: Path, requirements: Path) -> None:
+    """Into the environment of `python`.
+
+    Raises:
+        NotInstalledError: with pip's last error.
+    """
+    _run([str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", str(requirements)])
 
 
 def versions(python: Path, packages: Sequence[str]) -> dict[str, str]:

@@ -92,8 +92,8 @@ class Load:
 class Measured:
     """Of a load without its warm-up. Latencies are those of right answers, None where there was none.
 
-    A closed loop counts the answers that came within `seconds`, an open one the requests that arrived within them;
-    there `rps` is of those that were answered in that time, and `offered` of all. `failed` is by status, or "refused",
+    A closed loop counts the answers that came within `seconds`, an open one the requests that arrived within them,
+    `offered` a second; `rps` is of the right answers that came in that time. `failed` is by status, or "refused",
     "reset", "malformed", "size", "unanswered". `cpu` is what the generator took of one core.
     """
 
@@ -157,16 +157,17 @@ class Run:
             self._free.append(connection)
 
     def _count(self, started: float, now: float, fault: str | None, size: int) -> None:
+        if fault is None and self.load.body_bytes not in (None, size):
+            fault = "size"
+        if fault is None and self._from <= now <= self._until:
+            self._in_time += 1
         # A closed loop counts by the answer: by the request, slow ones would be missed at the end of the time.
         if not self._from <= (started if self.load.mode == "open" else now) <= self._until:
             return
         self._sent += 1
-        if fault is None and self.load.body_bytes not in (None, size):
-            fault = "size"
         if fault is not None:
             self._failed[fault] += 1
             return
-        self._in_time += now <= self._until
         self._bytes += size
         self._latencies.append(now - started)
 

@@ -87,10 +87,9 @@ def test_what_was_interrupted_is_rendered(tmp_path: Path) -> None:
 
 def test_numbers_of_a_busy_machine_are_said_to_be_void() -> None:
     table = results.table(latentry=[1000.0], other=[900.0])
-    table["limits"][1] = {"1": 2000.0, "64": 6000.0}
-    table["machine"]["load_average"] = 3.0
+    table["limits"][1] = {"1": 2000.0, "64": 6000.0, "busy": 0.6}
     assert bench_numbers.doubts(table) == [
         "the limit at n = 64 moved by 25% between its measurements",
-        "the load average was 3.0 before the first measurement",
+        "other programs had up to 60% of the cores between the rounds",
     ]
     assert "**Do not quote these numbers:** the limit at n = 64" in bench_page.render(table, [])

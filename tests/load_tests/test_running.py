@@ -89,12 +89,11 @@ def test_an_environment_tells_its_versions_and_size(tmp_path: Path) -> None:
     assert 100_000 <= environments.size_bytes(tmp_path / "bin" / "python") < 130_000
 
 
-def test_a_peer_that_cannot_be_installed_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(environments, "FOLDER", tmp_path / "environments")
-    monkeypatch.setattr(environments, "REQUIREMENTS", tmp_path)
-    (tmp_path / "peer.txt").write_text(f"{tmp_path}/no-such-package.whl\n")
+def test_an_install_that_fails_says_why(tmp_path: Path) -> None:
+    requirements = tmp_path / "peer.txt"
+    requirements.write_text(f"{tmp_path}/no-such-package.whl\n")
     with pytest.raises(environments.NotInstalledError, match="no-such-package"):
-        environments.prepare("peer")
+        environments.install(Path(sys.executable), requirements)
 
 
 def test_the_requirements_hold_the_versions_of_the_serving_environment() -> None:
