@@ -111,6 +111,19 @@ async def test_a_closed_loop_does_not() -> None:
     assert 150 < measured.max_ms < 260
 
 
+async def test_a_slow_server_that_keeps_up_is_not_behind() -> None:
+    async def answer(_: bytes) -> bytes:
+        await asyncio.sleep(0.1)
+        return OK
+
+    settings = {"mode": "open", "rate": 100.0, "arrivals": "uniform", "connections": 32, "warm_up_s": 0.3}
+    measured = await measure(answer, **settings)
+    # As many come in as go out, though a fifth of the half second's requests are answered after its end.
+    assert measured.offered == pytest.approx(100, abs=2)
+    assert measured.rps == pytest.approx(100, abs=6)
+    assert measured.ok == measured.sent
+
+
 async def test_an_overloaded_server_is_behind_what_is_offered() -> None:
     one_at_a_time = asyncio.Lock()
 
