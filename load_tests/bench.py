@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -150,7 +151,7 @@ def turn(server: Server, round_: int, args: argparse.Namespace, results: Results
             measure(server, python, round_, args, results, sampler)
         except (ServerError, environments.NotInstalledError, OSError, subprocess.SubprocessError) as error:
             again = isinstance(error, StartError) and attempt < START_TRIES
-            row["faults"].append({"round": round_, "fault": f"{error}{' (it is tried again)' * again}"})
+            row["faults"].append({"round": round_, "fault": plain(error) + " (it is tried again)" * again})
             print(f"  {server.label}: {error}", file=sys.stderr)
             if again:
                 continue
@@ -178,6 +179,11 @@ def measure(
             open_loops(run, round_, args, results)
         finally:
             row["memory"].append([asdict(process) for process in run.memory()])
+
+
+def plain(error: Exception) -> str:
+    """What an error says: one line, cut short, without the folders of this machine."""
+    return re.sub(r"(/[\w.@~-]+)+/", "", " ".join(str(error).split()))[:400]
 
 
 def interpreter(server: Server, args: argparse.Namespace) -> Path:

@@ -13,11 +13,15 @@ from pathlib import Path
 import psutil
 
 STOP_S = 15.0
+COMMAND_CHARACTERS = 120
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Of one process. `pss` counts a page that k processes share as 1 / k of it; `rss` counts it whole."""
+    """Of one process. `command`: its words, without folders.
+
+    `pss` counts a page that k processes share as 1 / k of it; `rss` counts it whole.
+    """
 
     command: str
     pss_bytes: int
@@ -51,8 +55,8 @@ def memory(pid: int) -> list[Memory]:
     for process in _tree(pid):
         with suppress(psutil.Error):
             info = process.memory_full_info()
-            command = " ".join(process.cmdline())[:120] or process.name()
-            found.append(Memory(command, info.pss, info.rss))
+            words = [Path(word).name if word.startswith("/") else word for word in process.cmdline()]
+            found.append(Memory(" ".join(words)[:COMMAND_CHARACTERS] or process.name(), info.pss, info.rss))
     return sorted(found, key=lambda item: -item.pss_bytes)
 
 

@@ -135,7 +135,7 @@ SERVERS = (
         None,
         ("bentoml", "onnxruntime", "numpy", "uvicorn"),
         "as `make serve` starts it: `bentoml serve service.app:Latentry`, all of `models/`",
-        "https://docs.bentoml.com/en/latest/get-started/quickstart.html",
+        "../README.md",
         _latentry,
         variables=_bento_variables,
     ),

@@ -93,3 +93,8 @@ def test_numbers_of_a_busy_machine_are_said_to_be_void() -> None:
         "other programs had up to 60% of the cores between the rounds",
     ]
     assert "**Do not quote these numbers:** the limit at n = 64" in bench_page.render(table, [])
+
+
+def test_a_fault_is_told_in_one_line_without_folders() -> None:
+    error = RuntimeError("no such file:\n  /home/someone/place/.venv-peers/ray/bin/python; asked /sample?n=1")
+    assert bench.plain(error) == "no such file: python; asked /sample?n=1"
