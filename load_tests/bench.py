@@ -6,32 +6,29 @@ round and after each. Results are saved after every cell, and docs/benchmarks.md
 """
 
 import argparse
+import http.client
+import itertools
 import json
-import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from load_tests import bench_page, environments, goodput, limit
 from load_tests.bench_numbers import LATENTRY
+from load_tests.bench_results import WORKERS, Results, start_results
 from load_tests.generator import Load, Measured
 from load_tests.peers.sampler import GRAPH, NPY, PNG, Sampler
 from load_tests.running import Running, ServerError, StartError, running
 from load_tests.servers import SERVERS, Server
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKERS = 2
-CONNECTIONS = (1, 16, 64)
-CELLS = tuple((n, media, c) for n in (1, 64) for media in (NPY, PNG) for c in CONNECTIONS)
+CONNECTIONS, QUICK_CONNECTIONS = (1, 16, 64), (16,)
 OPEN_CONNECTIONS = 64
 WARM_UP_S = 0.3
 START_AT = 0.7
@@ -40,27 +37,16 @@ STEADY_AT = 0.7
 """What Latentry is asked to keep up, as a part of the same."""
 START_TRIES = 2
 """On a busy machine a server can miss deadlines of its own."""
+FAULTS = (
+    ServerError,
+    environments.NotInstalledError,
+    OSError,
+    http.client.HTTPException,
+    subprocess.SubprocessError,
+)
+"""What a server can do to its own row."""
 GENERATOR_S = 60.0
 """Longer than any load; a generator that takes longer hangs."""
-
-
-class Results:
-    """What was measured so far, as in the JSON file, which is written anew at every change."""
-
-    def __init__(self, path: Path, table: dict[str, Any]) -> None:
-        self._path = path
-        self.table = table
-        self.save()
-
-    def save(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(self.table, indent=1) + "\n")
-        part.replace(self._path)
-
-    def server(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.table["servers"][name]
-        return found
 
 
 def generate(load: Load) -> Measured:
@@ -89,7 +75,7 @@ def closed_loops(run: Running, round_: int, args: argparse.Namespace, results: R
     """
     load = Load(run.port, run.server.request(1, NPY), seconds=args.warm_up_seconds, warm_up_s=0.0, seed=1000)
     generate(load)
-    for n, media_type, connections in CELLS:
+    for n, media_type, connections in itertools.product((1, 64), (NPY, PNG), args.connections):
         measured = generate(
             replace(
                 load,
@@ -120,7 +106,9 @@ def open_loops(run: Running, round_: int, args: argparse.Namespace, results: Res
 
     def arrive(rate: float, seconds: float) -> Measured:
         request = run.server.request(1, NPY)
-        load = Load(run.port, request, "open", OPEN_CONNECTIONS, seconds, rate, seed=round_)
+        load = Load(
+            run.port, request, "open", OPEN_CONNECTIONS, seconds, rate, warm_up_s=WARM_UP_S, seed=round_
+        )
         return generate(replace(load, body_bytes=run.lengths[1, NPY]))
 
     steps = goodput.search(lambda rate: arrive(rate, args.open_seconds), START_AT * capacity)
@@ -149,7 +137,7 @@ def turn(server: Server, round_: int, args: argparse.Namespace, results: Results
                 row["versions"] = environments.versions(python, server.packages)
                 row["environment_bytes"] = environments.size_bytes(python)
             measure(server, python, round_, args, results, sampler)
-        except (ServerError, environments.NotInstalledError, OSError, subprocess.SubprocessError) as error:
+        except FAULTS as error:
             again = isinstance(error, StartError) and attempt < START_TRIES
             row["faults"].append({"round": round_, "fault": plain(error) + " (it is tried again)" * again})
             print(f"  {server.label}: {error}", file=sys.stderr)
@@ -200,54 +188,6 @@ def interpreter(server: Server, args: argparse.Namespace) -> Path:
     return python
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers depend on, besides the code."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run(
-        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False)
-    return {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "commit": commit.stdout.strip() + ("-dirty" if changed.stdout.strip() else ""),
-        "cpu": names[0] if names else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "system": f"{platform.system()} {platform.release()}",
-    }
-
-
-def start_results(servers: Sequence[Server], args: argparse.Namespace) -> Results:
-    settings = ("rounds", "seconds", "open_seconds", "steady_seconds", "limit_seconds", "quick")
-    rows = {
-        server.name: {
-            "label": server.label,
-            "how": server.how,
-            "docs": server.docs,
-            "start_s": [],
-            "memory": [],
-            "closed": [],
-            "open": [],
-            "steady": [],
-            "faults": [],
-        }
-        for server in servers
-    }
-    table = {
-        "machine": machine(),
-        "settings": {name: getattr(args, name) for name in settings},
-        "workers": WORKERS,
-        "limits": [],
-        "servers": rows,
-    }
-    return Results(args.results, table)
-
-
 def run_all(servers: Sequence[Server], args: argparse.Namespace) -> None:
     for server in servers:  # before the clock: what is installed between two measurements heats the machine
         try:
@@ -274,7 +214,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, help="turns of each server (default 2; quick: 1)")
     parser.add_argument("--seconds", type=float, help="of a closed loop (default 2; quick: 0.5)")
-    parser.add_argument("--open-seconds", type=float, help="of a step of the open loop (default 2; quick: 1)")
+    parser.add_argument(
+        "--open-seconds", type=float, help="of a step of the open loop (default 2; quick: 0.7)"
+    )
     parser.add_argument("--steady-seconds", type=float, help="at 70 %% of capacity (default 10; quick: 2)")
     parser.add_argument("--quick", action="store_true", help="some minutes: that it works, not how fast")
     parser.add_argument(
@@ -284,11 +226,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--page", type=Path, default=bench_page.PAGE, help="the page")
     parser.add_argument("--render", action="store_true", help="write the page from the JSON; measure nothing")
     args = parser.parse_args(argv)
-    full, quick = (2, 2.0, 2.0, 10.0), (1, 0.5, 1.0, 2.0)
+    full, quick = (2, 2.0, 2.0, 10.0), (1, 0.5, 0.7, 2.0)
     names = ["rounds", "seconds", "open_seconds", "steady_seconds"]
     for name, value in zip(names, quick if args.quick else full, strict=True):
         if getattr(args, name) is None:
             setattr(args, name, value)
+    args.connections = QUICK_CONNECTIONS if args.quick else CONNECTIONS
     args.limit_seconds = min(2.0, args.seconds)
     args.warm_up_seconds = min(2.0, 2 * args.seconds)
     return args
