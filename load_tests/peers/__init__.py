@@ -1,0 +1,1 @@
+"""What people would otherwise write or install, each made to give Latentry's own answers; see docs/benchmarks.md."""

@@ -1,0 +1,15 @@
+"""FastAPI, a plain `def`: the framework runs it in its thread pool. `fastapi run --workers 2 fastapi_sync.py`."""
+
+from typing import Annotated
+
+from fastapi import FastAPI, Header, Response
+
+from load_tests.peers.sampler import NPY, Sampler
+
+app = FastAPI()
+sampler = Sampler()
+
+
+@app.post("/sample")
+def sample(n: int, seed: int, accept: Annotated[str, Header()] = NPY) -> Response:
+    return Response(sampler.answer(n, seed, accept), media_type=accept)

@@ -1,0 +1,104 @@
+"""A server's processes: started in a group of their own, counted, ended."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+STOP_S = 15.0
+COMMAND_CHARACTERS = 120
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of one process. `command`: its words, without folders.
+
+    `pss` counts a page that k processes share as 1 / k of it; `rss` counts it whole.
+    """
+
+    command: str
+    pss_bytes: int
+    rss_bytes: int
+
+
+@contextmanager
+def started(
+    command: Sequence[str], log: Path, *, cwd: Path, environment: Mapping[str, str]
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run `command` until the block ends; then it and whatever it started are ended."""
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def memory(pid: int) -> list[Memory]:
+    """Of a process and all below it, the largest first."""
+    found = []
+    for process in _tree(pid):
+        with suppress(psutil.Error):
+            info = process.memory_full_info()
+            words = [Path(word).name if word.startswith("/") else word for word in process.cmdline()]
+            found.append(Memory(" ".join(words)[:COMMAND_CHARACTERS] or process.name(), info.pss, info.rss))
+    return sorted(found, key=lambda item: -item.pss_bytes)
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` ports of 127.0.0.1 in a row that nobody listens on."""
+    for _ in range(100):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            first: int = probe.getsockname()[1]
+        if all(_is_free(port) for port in range(first, first + count)):
+            return first
+    raise RuntimeError(f"no {count} free ports in a row")
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except (OSError, OverflowError):
+        return False
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        top = psutil.Process(pid)
+        return [top, *top.children(recursive=True)]
+    return []
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask the leader, then kill what is left of its group and of what it had started outside of the group."""
+    members = _tree(process.pid)
+    process.terminate()
+    deadline = time.monotonic() + STOP_S
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_S)
+    psutil.wait_procs(members, timeout=max(0.0, min(2.0, deadline - time.monotonic())))
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for member in members:
+        with suppress(
+            psutil.NoSuchProcess
+        ):  # psutil knows a process by its start, too: never another of its pid
+            member.kill()
+    psutil.wait_procs(members, timeout=5)
+    process.wait()
