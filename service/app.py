@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, cast
 
 import bentoml
+from starlette.types import ASGIApp
 
 from service import answers, inputs, offers, operations, pages, rejection, telemetry, v2, views
 from service.balance import Rebalance
@@ -12,6 +13,7 @@ from service.calls import Call
 from service.dispatch import Dispatch, Handler
 from service.endpoint import endpoint, handlers
 from service.errors import BadRequest
+from service.front import Front
 from service.loader import Models
 from service.middleware import Gateway
 from service.registry import Model
@@ -157,9 +159,10 @@ def _model(call: Call[Any]) -> Model:
     return models.registry().get(call.options.model, call.options.version)
 
 
+def _wrap(app: ASGIApp) -> ASGIApp:
+    resolve = partial(v2.inference, models, settings)
+    return Gateway(Rebalance(Dispatch(app, _handlers, settings, resolve)), settings)
+
+
 # mypy takes a decorated class for the class that it was.
-cast(Any, Latentry).add_asgi_middleware(Gateway, settings=settings)
-cast(Any, Latentry).add_asgi_middleware(Rebalance)
-cast(Any, Latentry).add_asgi_middleware(
-    Dispatch, handlers=_handlers, settings=settings, resolve=partial(v2.inference, models, settings)
-)
+cast(Any, Latentry).add_asgi_middleware(Front, wrap=_wrap)

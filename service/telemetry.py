@@ -232,6 +232,8 @@ def configure_logging(level: str) -> None:
     logger.handlers = [handler]
     logger.setLevel(level)
     logger.propagate = False
+    # Our lines tell of every request. With a handler above it, uvicorn would make one too, and BentoML drop it.
+    logging.getLogger("uvicorn.access").propagate = False
 
 
 class JsonFormatter(logging.Formatter):
