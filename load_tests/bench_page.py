@@ -8,8 +8,7 @@ from load_tests import bench_charts, bench_numbers, goodput
 from load_tests.bench_numbers import LATENTRY, Cell, Rate, Row, Table
 from load_tests.peers.sampler import NPY, PNG
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGE, RESULTS = DOCS / "benchmarks.md", DOCS / "benchmarks" / "results.json"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 NONE = "–"
 EQUAL = 0.05
 """Two servers nearer than this are called equal: rounds differ by as much."""
