@@ -86,13 +86,14 @@ def test_what_was_interrupted_is_rendered(tmp_path: Path) -> None:
 
 
 def test_numbers_of_a_busy_machine_are_said_to_be_void() -> None:
-    table = results.table(latentry=[1000.0], other=[900.0])
+    table = results.table(latentry=[1000.0], other=[2200.0])
     table["limits"][1] = {"1": 2000.0, "64": 6000.0, "busy": 0.6}
     assert bench_numbers.doubts(table) == [
+        "at n = 1 a server had 1.10 of a limit that nothing outruns",
         "the limit at n = 64 moved by 25% between its measurements",
         "other programs had up to 60% of the cores between the rounds",
     ]
-    assert "**Do not quote these numbers:** the limit at n = 64" in bench_page.render(table, [])
+    assert "**Do not quote these numbers:** at n = 1 a server had 1.10" in bench_page.render(table, [])
 
 
 def test_a_fault_is_told_in_one_line_without_folders() -> None:
