@@ -30,6 +30,7 @@ from load_tests.servers import SERVERS, Server
 ROOT = Path(__file__).resolve().parents[1]
 CONNECTIONS, QUICK_CONNECTIONS = (1, 16, 64), (16,)
 OPEN_CONNECTIONS = 64
+QUICK_PAGE = ROOT / "load_tests" / "results" / "benchmarks.md"
 WARM_UP_S = 0.3
 START_AT = 0.7
 """Where the search for the goodput starts, as a part of the best closed loop."""
@@ -222,8 +223,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--python", type=Path, default=Path(".venv/bin/python"), help="of the serving environment"
     )
-    parser.add_argument("--results", type=Path, default=bench_page.RESULTS, help="the JSON file")
-    parser.add_argument("--page", type=Path, default=bench_page.PAGE, help="the page")
+    parser.add_argument(
+        "--page", type=Path, help="default docs/benchmarks.md; quick: load_tests/results/benchmarks.md"
+    )
+    parser.add_argument(
+        "--results", type=Path, help="the JSON; by default benchmarks/results.json beside the page"
+    )
     parser.add_argument("--render", action="store_true", help="write the page from the JSON; measure nothing")
     args = parser.parse_args(argv)
     full, quick = (2, 2.0, 2.0, 10.0), (1, 0.5, 0.7, 2.0)
@@ -231,6 +236,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name, value in zip(names, quick if args.quick else full, strict=True):
         if getattr(args, name) is None:
             setattr(args, name, value)
+    args.page = args.page or (QUICK_PAGE if args.quick else bench_page.PAGE)
+    args.results = args.results or args.page.parent / "benchmarks" / "results.json"
     args.connections = QUICK_CONNECTIONS if args.quick else CONNECTIONS
     args.limit_seconds = min(2.0, args.seconds)
     args.warm_up_seconds = min(2.0, 2 * args.seconds)

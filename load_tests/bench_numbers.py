@@ -6,7 +6,7 @@ from statistics import mean
 from typing import Any
 
 from load_tests.peers.sampler import NPY
-from load_tests.run import MAX_LIMIT_DRIFT
+from load_tests.run import MAX_LIMIT_DRIFT, MAX_RATIO
 
 Table = dict[str, Any]
 LATENTRY = "latentry"
@@ -105,8 +105,14 @@ def doubts(table: Table) -> list[str]:
     """Why the numbers may not be the servers' own; empty: no reason was found."""
     found = []
     for n in (1, 64):
-        if (limit := limit_images_per_s(table, n)) and limit.spread > MAX_LIMIT_DRIFT:
+        limit = limit_images_per_s(table, n)
+        if limit is None:
+            continue
+        if limit.spread > MAX_LIMIT_DRIFT:
             found.append(f"the limit at n = {n} moved by {limit.spread:.0%} between its measurements")
+        best = max((rate.mean for row in rows(table) if (rate := row.rps(n))), default=0.0)
+        if (part := n * best / limit.mean) > MAX_RATIO:
+            found.append(f"at n = {n} a server had {part:.2f} of a limit that nothing outruns")
     busy = max((limits["busy"] for limits in table["limits"]), default=0.0)
     if busy > MAX_BUSY:
         found.append(f"other programs had up to {busy:.0%} of the cores between the rounds")

@@ -8,8 +8,7 @@ from load_tests import bench_charts, bench_numbers, goodput
 from load_tests.bench_numbers import LATENTRY, Cell, Rate, Row, Table
 from load_tests.peers.sampler import NPY, PNG
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGE, RESULTS = DOCS / "benchmarks.md", DOCS / "benchmarks" / "results.json"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 NONE = "–"
 EQUAL = 0.05
 """Two servers nearer than this are called equal: rounds differ by as much."""
@@ -122,12 +121,12 @@ def _main_table(table: Table, rows: Sequence[Row]) -> str:
             [
                 _label(row),
                 *[_number(cell.rps.mean) if cell else NONE for cell in cells],
-                f"{sixteen.rps.spread:.0%}" if sixteen else NONE,
+                _spread(sixteen.rps if sixteen else None),
                 _ms(sixteen.p50_ms if sixteen else None),
                 _ms(sixteen.p99_ms if sixteen else None),
                 f"{sixteen.rps.mean / limit.mean:.2f}" if sixteen and limit else NONE,
                 _mean(row.goodput()),
-                f"{found.spread:.0%}" if (found := row.goodput()) else NONE,
+                _spread(row.goodput()),
             ]
         )
     header = ["", "1 conn.", "16 conn.", "64 conn.", "spread", "p50, ms", "p99, ms", "of the limit"]
@@ -173,10 +172,8 @@ def _told(cell: Cell | None) -> str:
         return NONE
     failed = f"; **{cell.failed} failed**" if cell.failed else ""
     rps = cell.rps
-    return (
-        f"{_number(rps.mean)} ({_number(rps.low)} to {_number(rps.high)}); "
-        f"{_ms(cell.p50_ms)}, {_ms(cell.p99_ms)}{failed}"
-    )
+    rounds = f" ({_number(rps.low)} to {_number(rps.high)})" if rps.high > rps.low else ""
+    return f"{_number(rps.mean)}{rounds}; {_ms(cell.p50_ms)}, {_ms(cell.p99_ms)}{failed}"
 
 
 def _footprint_table(rows: Sequence[Row]) -> str:
@@ -252,6 +249,10 @@ def _by(rows: Sequence[Row], value: Callable[[Row], Rate | None]) -> list[Row]:
 
 def _mean(found: Rate | None) -> str:
     return NONE if found is None else _number(found.mean)
+
+
+def _spread(found: Rate | None) -> str:
+    return f"{found.spread:.0%}" if found and found.high > found.low else NONE
 
 
 def _label(row: Row) -> str:

@@ -86,15 +86,23 @@ def test_what_was_interrupted_is_rendered(tmp_path: Path) -> None:
 
 
 def test_numbers_of_a_busy_machine_are_said_to_be_void() -> None:
-    table = results.table(latentry=[1000.0], other=[900.0])
+    table = results.table(latentry=[1000.0], other=[2200.0])
     table["limits"][1] = {"1": 2000.0, "64": 6000.0, "busy": 0.6}
     assert bench_numbers.doubts(table) == [
+        "at n = 1 a server had 1.10 of a limit that nothing outruns",
         "the limit at n = 64 moved by 25% between its measurements",
         "other programs had up to 60% of the cores between the rounds",
     ]
-    assert "**Do not quote these numbers:** the limit at n = 64" in bench_page.render(table, [])
+    assert "**Do not quote these numbers:** at n = 1 a server had 1.10" in bench_page.render(table, [])
 
 
 def test_a_fault_is_told_in_one_line_without_folders() -> None:
     error = RuntimeError("no such file:\n  /home/someone/place/.venv-peers/ray/bin/python; asked /sample?n=1")
     assert bench.plain(error) == "no such file: python; asked /sample?n=1"
+
+
+def test_the_quick_form_leaves_the_published_page_alone() -> None:
+    assert bench.parse_args([]).page == bench_page.PAGE
+    quick = bench.parse_args(["--quick"])
+    assert quick.page.parent == quick.results.parents[1] == bench.ROOT / "load_tests" / "results"
+    assert bench.parse_args([]).results == bench_page.PAGE.parent / "benchmarks" / "results.json"
