@@ -1,6 +1,7 @@
 """The GET side of the API, an ASGI app: BentoML's own endpoints are POST and have no path parameters."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -45,10 +46,12 @@ def app(models: Models, settings: Settings) -> Starlette:
     def show_page(_: Request) -> Response:
         return HTMLResponse(page, headers=_OWN_CONTENT_ONLY)
 
-    document = json.dumps(openapi.document(settings)).encode()
+    @cache
+    def document() -> bytes:
+        return json.dumps(openapi.document(settings)).encode()
 
     def show_document(_: Request) -> Response:
-        return Response(document, media_type=JSON)
+        return Response(document(), media_type=JSON)
 
     return Starlette(
         routes=[

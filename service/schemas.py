@@ -97,7 +97,8 @@ class Options(BaseModel):
     images or an npy body is; it has no place in the query.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    # Built when it is first used: the process that starts the workers uses none, and each ms of import counts twice.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
     accepts: ClassVar[tuple[str, ...]] = (JSON,)
     payload: ClassVar[str | None] = None
 
@@ -257,12 +258,16 @@ class InterpolateRequest(Labelled):
     prior: PriorField = None
 
 
-class _Answer(BaseModel):
+class _Described(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+
+
+class _Answer(_Described):
     model: str
     version: int
 
 
-class ImageItem(BaseModel):
+class ImageItem(_Described):
     png: str = Field(description="The image, a PNG in base64", json_schema_extra={"format": "byte"})
     seed: int | None = Field(default=None, description="Where the image was drawn from a seed")
     latent: list[float] | None = Field(default=None, description="/reconstruct: the mean of the image's code")
@@ -289,7 +294,7 @@ class ImagesAnswer(_Answer):
     )
 
 
-class LatentItem(BaseModel):
+class LatentItem(_Described):
     mean: list[float]
     logvar: list[float] | None = Field(
         default=None,
@@ -301,13 +306,13 @@ class LatentsAnswer(_Answer):
     latents: list[LatentItem]
 
 
-class DiscriminatorScoreItem(BaseModel):
+class DiscriminatorScoreItem(_Described):
     logit: float
     probability: float = Field(description="Of being real, calibrated on held-out images")
     density_ratio: float = Field(description="p_data / p_model = probability / (1 - probability)")
 
 
-class ElboScoreItem(BaseModel):
+class ElboScoreItem(_Described):
     elbo_nats: float = Field(description="Lower bound of log p(x), nats")
     bits_per_dim: float = Field(description="-`elbo_nats` as bits to code one value of a pixel")
     anomaly_percentile: float | None = Field(
@@ -326,12 +331,12 @@ class ScoresAnswer(_Answer):
     scores: list[DiscriminatorScoreItem] | list[ElboScoreItem]
 
 
-class FieldError(BaseModel):
+class FieldError(_Described):
     location: str = Field(examples=["body.n", "query.model", "multipart.images[2]", "header.Accept"])
     message: str
 
 
-class Problem(BaseModel):
+class Problem(_Described):
     """RFC 9457."""
 
     type: Literal["about:blank"]
@@ -342,7 +347,7 @@ class Problem(BaseModel):
     errors: list[FieldError] | None = None
 
 
-class ModelInfo(BaseModel):
+class ModelInfo(_Described):
     """One version of a model, from its manifest."""
 
     name: str
@@ -360,6 +365,6 @@ class ModelInfo(BaseModel):
     metrics: dict[str, float]
 
 
-class ModelsAnswer(BaseModel):
+class ModelsAnswer(_Described):
     models: list[ModelInfo]
     refused: dict[str, str] = Field(description="Bundles that are not served, name/version, and why")

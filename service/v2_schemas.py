@@ -16,7 +16,7 @@ _OrNull = BeforeValidator(lambda value: {} if value is None else value)
 
 
 class _Given(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class RequestParameters(_Given):
@@ -73,7 +73,7 @@ class OutputTensor(BaseModel):
 
 
 class InferAnswer(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=(), defer_build=True)
 
     model_name: str
     model_version: str
