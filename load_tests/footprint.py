@@ -1,0 +1,85 @@
+"""Where a worker's memory and the serving environment's disk go: `.venv/bin/python -m load_tests.footprint`.
+
+Prints two Markdown tables, which docs/footprint.md holds. Needs the serving environment alone; Linux (/proc).
+"""
+
+import importlib
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALLEST_MIB = 2
+PACKAGES_SHOWN = 12
+
+
+def private_mib() -> float:
+    """What the process would give back if it ended: its own pages, none that it shares with other processes' files."""
+    text = Path("/proc/self/smaps_rollup").read_text()
+    return sum(int(kib) for kib in re.findall(r"Private_\w+:\s+(\d+) kB", text)) / 1024
+
+
+def memory() -> list[tuple[str, float]]:
+    """MiB that each step of a worker's start adds, in their order."""
+
+    def load_models() -> None:
+        registry = importlib.import_module("service.registry").Registry.load(ROOT / "models")
+        kept.append(registry)
+
+    def run_a_batch() -> None:
+        operations, steps = (importlib.import_module(f"service.{name}") for name in ("operations", "steps"))
+        for model in kept[0].models():
+            if "generate" in model.graphs:
+                steps.finish(operations.interpolate(model, model_keys(model), 64))
+
+    def model_keys(model: object) -> object:
+        latents, offers = (importlib.import_module(f"service.{name}") for name in ("latents", "offers"))
+        return latents.from_seeds(range(2), offers.latent_dim(model))
+
+    kept: list[object] = []
+    stages: list[tuple[str, Callable[[], object]]] = [
+        ("numpy", partial(importlib.import_module, "numpy")),
+        ("onnxruntime", partial(importlib.import_module, "onnxruntime")),
+        ("pydantic, Pillow, prometheus-client", _import_ours),
+        ("bentoml", partial(importlib.import_module, "_bentoml_impl.server.app")),
+        ("our service", partial(importlib.import_module, "service.app")),
+        ("the models, opened and warmed up", load_models),
+        ("a run of 64 images of each", run_a_batch),
+    ]
+    found = [("Python", private_mib())]
+    for name, stage in stages:
+        before = private_mib()
+        stage()
+        found.append((name, private_mib() - before))
+    return found
+
+
+def _import_ours() -> None:
+    for name in ("pydantic", "pydantic_settings", "PIL.Image", "prometheus_client"):
+        importlib.import_module(name)
+
+
+def packages() -> list[tuple[str, float]]:
+    """MiB on the disk of the largest entries of site-packages, the largest first, and of the rest."""
+    folder = next(Path(entry) for entry in sys.path if entry.endswith("site-packages"))
+    sizes = {
+        entry.name: sum(f.lstat().st_blocks * 512 for f in (entry, *entry.rglob("*"))) / 2**20
+        for entry in folder.iterdir()
+    }
+    ordered = sorted(sizes.items(), key=lambda item: -item[1])
+    shown = [item for item in ordered[:PACKAGES_SHOWN] if item[1] >= SMALLEST_MIB]
+    return [*shown, ("the rest", sum(sizes.values()) - sum(size for _, size in shown))]
+
+
+def main() -> None:
+    for title, rows in (("memory of a worker, MiB", memory()), ("disk, MiB", packages())):
+        print(f"| {title} | |\n| --- | --- |")
+        for name, size in rows:
+            print(f"| {name} | {size:.0f} |")
+        print(f"| **all** | {sum(size for _, size in rows):.0f} |\n")
+
+
+if __name__ == "__main__":
+    main()
