@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALLEST_MIB = 2
@@ -25,20 +26,17 @@ def memory() -> list[tuple[str, float]]:
     """MiB that each step of a worker's start adds, in their order."""
 
     def load_models() -> None:
-        registry = importlib.import_module("service.registry").Registry.load(ROOT / "models")
-        kept.append(registry)
+        kept.append(importlib.import_module("service.registry").Registry.load(ROOT / "models"))
 
     def run_a_batch() -> None:
-        operations, steps = (importlib.import_module(f"service.{name}") for name in ("operations", "steps"))
+        names = ("latents", "offers", "operations", "steps")
+        latents, offers, operations, steps = (importlib.import_module(f"service.{name}") for name in names)
         for model in kept[0].models():
             if "generate" in model.graphs:
-                steps.finish(operations.interpolate(model, model_keys(model), 64))
+                keys = latents.from_seeds(range(2), offers.latent_dim(model))
+                steps.finish(operations.interpolate(model, keys, 64))
 
-    def model_keys(model: object) -> object:
-        latents, offers = (importlib.import_module(f"service.{name}") for name in ("latents", "offers"))
-        return latents.from_seeds(range(2), offers.latent_dim(model))
-
-    kept: list[object] = []
+    kept: list[Any] = []
     stages: list[tuple[str, Callable[[], object]]] = [
         ("numpy", partial(importlib.import_module, "numpy")),
         ("onnxruntime", partial(importlib.import_module, "onnxruntime")),

@@ -8,6 +8,7 @@ each graph). A run that fails is repeated for each of its requests alone: only t
 
 import asyncio
 import contextvars
+import logging
 import threading
 import time
 from collections import deque
@@ -18,9 +19,12 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.steps import Arrays, Run
 from service.telemetry import Record
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,19 +80,26 @@ class Job:
             return partial(self._tell, None, raised)
         return None
 
-    def take(self, outputs: Arrays, run: Run) -> None:
-        """The outputs of the next rows of `run`."""
+    def take(self, outputs: Arrays, run: Run) -> MemoryError | None:
+        """The outputs of the next rows of `run`; gives what prevents it."""
         n = len(outputs[0])
         if n == self.rows:
             self._outputs = outputs
         else:
-            self._outputs = self._outputs or run.graph.empty(self.rows)
+            try:
+                self._outputs = self._outputs or run.graph.empty(self.rows)
+            except MemoryError as error:
+                return error
             for whole, part in zip(self._outputs, outputs, strict=True):
                 whole[self.done : self.done + n] = part
         self.done += n
+        return None
 
     def drop(self) -> None:
-        self._work.close()
+        try:
+            self._work.close()
+        except Exception:  # nobody waits for it
+            _log.exception("while giving up a request")
 
     def _tell(self, value: Any, error: Exception | None) -> None:
         if self._result.done():
@@ -119,9 +130,12 @@ class Scheduler:
 
     def _loop(self) -> None:
         while True:
-            self._admit(wait=not self._waiting)
-            if batch := self._next():
-                self._compute(batch)
+            try:
+                self._admit(wait=not self._waiting)
+                if batch := self._next():
+                    self._compute(batch)
+            except Exception:  # a fault of ours; without this thread nothing would be answered any more
+                _log.exception("in the scheduler")
             self._tell()
 
     def _admit(self, *, wait: bool) -> None:
@@ -163,17 +177,9 @@ class Scheduler:
         return batch
 
     def _compute(self, batch: list[tuple[Job, Run, int]]) -> None:
-        graph = batch[0][1].graph
-        pieces = [
-            {name: array[job.done : job.done + n] for name, array in run.inputs.items()}
-            for job, run, n in batch
-        ]
-        feed = pieces[0]
-        if len(batch) > 1:
-            feed = {name: np.concatenate([piece[name] for piece in pieces]) for name in feed}
-        start_s = time.perf_counter()
+        started_s = time.perf_counter()
         try:
-            outputs = graph.compute(feed)
+            outputs = batch[0][1].graph.compute(_feed(batch))
         except Exception as error:
             if len(batch) == 1:
                 self._advance(batch[0][0], error)
@@ -181,21 +187,31 @@ class Scheduler:
                 for one in batch:
                     self._compute([one])
             return
-        seconds, at = time.perf_counter() - start_s, 0
+        seconds, at = time.perf_counter() - started_s, 0
         for job, run, n in batch:
             job.record.inference_s += seconds
-            job.take(tuple(output[at : at + n] for output in outputs), run)
+            fault = job.take(tuple(output[at : at + n] for output in outputs), run)
             at += n
-            if job.done == job.rows:
-                self._advance(job)
-            else:
+            if fault is None and job.done < job.rows:
                 self._waiting.append(job)
+            else:
+                self._advance(job, fault)
 
     def _tell(self) -> None:
         """One call for all: each wakes the event loop, which costs more than what it is told."""
         if self._told:
             told, self._told = self._told, []
             told[0][0].call_soon_threadsafe(_call_all, [call for _, call in told])
+
+
+def _feed(batch: list[tuple[Job, Run, int]]) -> dict[str, NDArray[Any]]:
+    """The rows that are next of each job, one after the other."""
+    pieces = [
+        {name: array[job.done : job.done + n] for name, array in run.inputs.items()} for job, run, n in batch
+    ]
+    if len(pieces) == 1:
+        return pieces[0]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def _call_all(calls: list[Callable[[], None]]) -> None:

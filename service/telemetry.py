@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, TextIO
 
+import pydantic_core
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -181,9 +182,10 @@ class Record:
             series.images.inc(self.images)
         level = logging.ERROR if self.status >= 500 else logging.INFO
         if _log.isEnabledFor(level):
-            # Not by way of a LogRecord, which takes six times as long.
+            # Not by way of a LogRecord and the standard library's JSON, which take ten times as long.
             line = _line(level, _log.name, f"{self.operation} {self.status}", time.time())
-            _lines.write(json.dumps(line | {"status": self.status, "ms": round(seconds * 1000, 3)}))
+            line |= {"status": self.status, "ms": round(seconds * 1000, 3)}
+            _lines.write(pydantic_core.to_json(line).decode())
         if self._token is not None:
             _current.reset(self._token)
 

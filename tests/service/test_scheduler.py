@@ -129,6 +129,47 @@ async def test_only_the_one_at_fault_hears_of_it() -> None:
     assert session.runs == [[1, 13, 2, 3], [1], [13], [2, 3]]
 
 
+async def test_where_memory_does_not_suffice_for_all_each_is_computed_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def concatenate(arrays: object) -> Array:
+        raise MemoryError
+
+    monkeypatch.setattr("service.scheduler.np.concatenate", concatenate)
+    session = Doubling()
+    g = graph(session)
+    assert await done_together(Scheduler(ROWS), session, [doubled(g, rows(1)), doubled(g, rows(2))]) == [
+        [2],
+        [4],
+    ]
+    assert session.runs == [[1], [2]]
+
+
+async def test_the_thread_outlives_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    g, scheduler = graph(Doubling()), Scheduler(ROWS)
+
+    def stubborn() -> Work:
+        try:
+            yield Part(b"")
+            yield from run(g, x=rows(1))
+        finally:
+            raise ZeroDivisionError
+
+    left = job(stubborn())
+    scheduler.submit(left)
+    assert await left.result() == Part(b"")
+    left.is_wanted = False
+    scheduler.submit(left)
+    with monkeypatch.context() as patch:
+        patch.setattr(Scheduler, "_next", lambda self: 1 / 0)
+        lost = job(doubled(g, rows(2)))
+        scheduler.submit(lost)
+        await asyncio.sleep(0.05)
+    after = job(doubled(g, rows(3)))
+    scheduler.submit(after)
+    assert await after.result() == [6]
+
+
 async def test_an_operation_can_mend_what_a_graph_raises() -> None:
     g = graph(Doubling())
 
