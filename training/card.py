@@ -16,6 +16,14 @@ _FITTED_PRIOR = (
     "Afterwards a prior was fitted to the codes of its training images: `prior` turns N(0, I) into latents like "
     "theirs. Metrics that end in `_fitted_prior` are of samples made so."
 )
+_CORRECTION = (
+    "Calibrated over all images together, a score may still be too high in one class and too low in another. So the "
+    "served logit is the discriminator's less a number of the image's class, weighted by how probable each class is, "
+    "as read linearly off the discriminator's features; those numbers make the mean of p_data / p_model over the "
+    "samples of each class what it must be: its fraction of the data over its fraction of the samples, as "
+    "`{classifier}` sees them. They were fitted on the half of test images and samples that the scalings are "
+    "fitted on."
+)
 _RELIABILITY = (
     "![reliability](reliability.png)\n\n"
     "Right probabilities lie on the diagonal. The scalings were fitted on half of the test images and samples; the "
@@ -33,6 +41,7 @@ def card(trained: Trained, report: Report, provenance: Provenance, differences: 
         "## What it does",
         _uses(config),
         _FITTED_PRIOR if "prior" in differences else "",
+        _CORRECTION.format(classifier=report.classifier) if trained.correction else "",
         "## Data",
         f"{data.source}. Licence of the data: {data.licence}; attribute its authors when you pass the weights on. "
         f"{data.images:,} training images, sha256 `{data.sha256[:16]}`; test split sha256 `{report.test_sha256[:16]}`.",

@@ -6,12 +6,14 @@ from pathlib import Path
 import torch
 from lightning.fabric import Fabric
 
-from training import fitted_prior
+from training import fitted_correction, fitted_prior
 from training.config import load_json, load_recipe
 from training.datasets import load
 from training.errors import ConfigError, EvaluationError
 from training.evaluate import evaluate_folder
 from training.families import build
+from training.families.gan import GANConfig
+from training.feature_space import FeatureSpace, published_classifier
 from training.loop import train
 from training.report import Report
 from training.run_dir import RunDir
@@ -79,6 +81,7 @@ def evaluate_model(model: str, data: Path | None, device: str, classifier: Path 
     before = Report.from_json(metrics.read_text()) if published else None
     if not published:
         _fit_prior(folder, data, torch.device(_accelerator(device)))
+        _fit_correction(folder, data, torch.device(_accelerator(device)), classifier)
     report = evaluate_folder(folder, data, torch.device(_accelerator(device)), classifier)
     recorded = before.values() if before else {}
     print(f"{'metric':26} {'value':>12} {'recorded':>12}  protocol")
@@ -99,6 +102,21 @@ def _fit_prior(folder: Path, data: Path | None, device: torch.device) -> None:
     if {"encode", "generate"} <= operations.keys() and trained.prior is None:
         print(f"fitting a prior to the codes of {len(train_data.images):,} training images ...", flush=True)
         fitted_prior.fit(folder, operations["encode"], train_data, trained.state.images_seen, device)
+
+
+def _fit_correction(folder: Path, data: Path | None, device: torch.device, classifier: Path | None) -> None:
+    """Of a run that discriminates, and only once for its weights."""
+    name = load_json(folder / "config.json").dataset
+    train_data, test_data = load(name, "train", data), load(name, "test", data)
+    trained = load_trained(folder, train_data, device)
+    if not isinstance(trained.config.model, GANConfig) or trained.correction is not None:
+        return
+    print("fitting the correction of the score in each class ...", flush=True)
+    space = FeatureSpace.load(classifier or published_classifier(name), test_data, device)
+    if fitted_correction.fit(folder, trained, space, train_data, test_data, device) is None:
+        print(
+            f"the score stays as it is: {space.name} does not see {fitted_correction.LEAST} samples of each class"
+        )
 
 
 def _accelerator(device: str) -> str:

@@ -16,6 +16,7 @@ from torch import nn
 from training.datasets import Dataset, load
 from training.errors import CheckpointError
 from training.evaluation import appearance, likelihood, samples, score
+from training.evaluation.kept import kept
 from training.evaluation.likelihood import elbo_terms, stddev
 from training.evaluation.samples import sample
 from training.families import latent_dim
@@ -109,8 +110,10 @@ def _of_samples(
         results += appearance.sharpness(fitted, pixels, source, samples.SEED, "_fitted_prior")
     if "discriminate" not in operations:
         return results, None
-    found, calibration = score.discrimination(operations["discriminate"], pixels, images, device)
-    return results + found, calibration
+    discriminate = operations["discriminate"]
+    found, calibration = score.discrimination(discriminate, pixels, images, device)
+    chosen = kept(discriminate, calibration, generate, dim, against, device)
+    return results + found + chosen, calibration
 
 
 @torch.no_grad()

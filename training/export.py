@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from service.manifest import Anomaly, Dataset, Image, Latent, Likelihood, Operation, Score, write_bundle
 from service.manifest import Tensor as TensorSpec
 from service.manifest import versions as bundle_versions
-from training import priors
+from training import class_correction, priors
 from training.card import card
 from training.config import Config
 from training.datasets import Dataset as TrainingData
@@ -80,6 +80,8 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
         files["reliability.png"] = reliability
     if trained.prior is not None:
         files[priors.FILE] = (run.path / priors.FILE).read_bytes()
+    if trained.correction is not None:
+        files[class_correction.FILE] = (run.path / class_correction.FILE).read_bytes()
     try:
         return write_bundle(models, fields, files)
     except FileExistsError as error:

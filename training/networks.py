@@ -130,7 +130,10 @@ class ServedDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> logits (N,); row i is a function of image i alone."""
-        f = self.discriminator.features(images)
+        return self.score(self.discriminator.features(images))
+
+    def score(self, f: Tensor) -> Tensor:
+        """The discriminator's features (N, A) -> logits (N,)."""
         if self.discriminator.coupling is not None:
             f = torch.cat([f, self.discriminator.coupling.against(f, self.reference)], dim=1)
         return self.discriminator.logit(f)

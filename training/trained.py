@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training import priors
+from training import class_correction, priors
 from training.checkpoint import State, load_network, read_tensors
+from training.class_correction import ClassCorrection, CorrectedDiscriminator
 from training.config import Config, load_json
 from training.datasets import Dataset, spread
 from training.errors import CheckpointError
 from training.families import Family, build
+from training.networks import ServedDiscriminator
 from training.priors import Mixture
 
 MODELS = Path("models")
@@ -29,6 +31,8 @@ class Trained:
     state: State
     prior: Mixture | None = None
     """Fitted afterwards to the codes of the training images; see `fitted_prior`."""
+    correction: ClassCorrection | None = None
+    """Of the discriminator's score, fitted afterwards; see `fitted_correction`."""
 
     def operations(self, train: Dataset, device: torch.device) -> dict[str, nn.Module]:
         """The modules that are evaluated and exported. `train` is the training split."""
@@ -38,6 +42,9 @@ class Trained:
         modules = self.family.operations(self.networks, reference)
         if self.prior is not None:
             modules["prior"] = self.prior.to(device)
+        discriminate = modules.get("discriminate")
+        if self.correction is not None and isinstance(discriminate, ServedDiscriminator):
+            modules["discriminate"] = CorrectedDiscriminator(discriminate, self.correction.to(device))
         return {name: module.eval() for name, module in modules.items()}
 
 
@@ -69,7 +76,8 @@ def load_trained(folder: Path, data: Dataset, device: torch.device | str = "cpu"
         load_network(network, tensors, _prefix(family, name), path)
         network.to(device).eval().requires_grad_(False)
     prior = priors.read(folder, state.images_seen)
-    return Trained(folder, config, family, family.networks, state, prior)
+    correction = class_correction.read(folder, state.images_seen)
+    return Trained(folder, config, family, family.networks, state, prior, correction)
 
 
 def published_tensors(folder: Path, family: Family) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -27,7 +27,12 @@ PATH_EPSILON = 1e-4
 @torch.no_grad()
 def sample(generate: nn.Module, latent_dim: int, n: int, seed: int, device: torch.device) -> Tensor:
     """n images (n, C, H, W) uint8 on the CPU from z ~ N(0, I): in 8 bits, as they are served and as the data is."""
-    z = torch.randn(n, latent_dim, generator=torch.Generator().manual_seed(seed))
+    return decode(generate, torch.randn(n, latent_dim, generator=torch.Generator().manual_seed(seed)), device)
+
+
+@torch.no_grad()
+def decode(generate: nn.Module, z: Tensor, device: torch.device) -> Tensor:
+    """Latents (n, dim) on the CPU -> images (n, C, H, W) uint8 on the CPU."""
     return torch.cat(
         [(generate(part.to(device)) * 255).round().to(torch.uint8).cpu() for part in torch.split(z, BATCH)]
     )

@@ -10,7 +10,9 @@ import numpy.typing as npt
 import torch
 
 from training.datasets import load
+from training.evaluation.kept import is_kept
 from training.evaluation.samples import SEED
+from training.fitted_correction import class_log_odds
 from training.metrics.features import Features
 from training.metrics.frechet import frechet_distance
 from training.studies.quality import mnist_features, quality
@@ -28,6 +30,8 @@ CLASSES = 10
 SHOWN = 60
 RULES = ("served", "by_class")
 """By the score as it is served; by it less `class_log_odds`."""
+CORRECTED = "mnist-gan/3"
+"""The same networks, with a correction of its own in the graph of its score; see `training/class_correction.py`."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,33 +40,21 @@ def plan(quick: bool) -> list[Run]:
     samples, neighbours, fitted = (500, 200, 1_000) if quick else (10_000, 5_000, 10_000)
     keeps = {"gan": [1.0, 0.5], "vae": [1.0]}
     sizes = {"samples": samples, "neighbour_samples": neighbours, "fitted_samples": fitted}
-    return [
+    seeds = SEEDS[:1] if quick else SEEDS
+    runs = [
         Run(
             f"{source}-seed{seed}",
             {"model": model, "prior": prior, "discriminator": DISCRIMINATOR, "keep": keeps[source], **sizes},
             (seed,),
         )
         for source, (model, prior) in SOURCES.items()
-        for seed in (SEEDS[:1] if quick else SEEDS)
+        for seed in seeds
     ]
-
-
-def is_kept(log_odds: Floats, uniform: Floats, keep: float) -> npt.NDArray[np.bool_]:
-    """Which samples are kept, (N,): with probability min(1, keep p_data / p_model), as in `service/rejection.py`."""
-    return uniform < keep * np.exp(log_odds)
-
-
-def class_log_odds(log_odds: Floats, labels: npt.NDArray[np.int64], fractions: Floats) -> Floats:
-    """What to take from the log odds of samples (N,) in each class.
-
-    With p_data / p_model divided by its exponential, rejection sampling gives class c the fraction `fractions[c]` that
-    it has in the data: the mean ratio of a class over the model's samples is p_data(c) / p_model(c).
-    """
-    ratio = np.exp(log_odds)
-    weights = np.array([ratio[labels == c].sum() / len(ratio) for c in range(len(fractions))])
-    if not (weights.all() and fractions.all()):
-        raise ValueError("expected samples and images of every class")
-    return np.log(weights / fractions)
+    corrected = {"model": CORRECTED, "prior": "normal", "discriminator": CORRECTED, "rules": ["served"]}
+    sizes = {"samples": samples, "neighbour_samples": neighbours}
+    return runs + [
+        Run(f"corrected-seed{seed}", {**corrected, "keep": [1.0], **sizes}, (seed,)) for seed in seeds
+    ]
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,7 @@ def execute(run: Run, device: Device) -> Outcome:
             classes[f"{rule} {keep:g}"] = fractions(labels[chosen])
     results["class_fractions"] = {name: values.tolist() for name, values in classes.items()}
     results["class_mean_ratio"] = [float(served_ratio[labels == c].mean()) for c in range(CLASSES)]
-    shown = config["model"] == config["discriminator"] and seed == SEEDS[0]
+    shown = config["model"] == DISCRIMINATOR and seed == SEEDS[0]
     return Outcome(results, [], pictures(proposals, max(strengths)) if shown else {})
 
 
@@ -117,26 +109,31 @@ def propose(config: Mapping[str, Any], seed: int, device: Device) -> Proposals:
     space, _ = mnist_features(config["samples"], device)
     discriminator = served(config["discriminator"])
     calibration = discriminator.calibration()
-    shift = fitted_shift(
-        config["model"], config["prior"], config["fitted_samples"], config["samples"], device
-    )
+    rules = config.get("rules", RULES)
+    shift = None
+    if "by_class" in rules:
+        shift = fitted_shift(
+            config["model"], config["prior"], config["fitted_samples"], config["samples"], device
+        )
     generator, uniforms = torch.Generator().manual_seed(seed), np.random.default_rng([seed, 1])
     chunks: list[Proposals] = []
-    kept = dict.fromkeys(RULES, 0)
+    kept = dict.fromkeys(rules, 0)
     while min(kept.values()) < config["samples"]:
         images = served(config["model"]).sample(CHUNK, generator, config["prior"])
         features, labels = space(torch.from_numpy(images))
         odds = calibration(discriminator.logits(images))
-        log_odds = {"served": odds, "by_class": odds - shift[labels]}
+        log_odds = {"served": odds}
+        if shift is not None:
+            log_odds["by_class"] = odds - shift[labels]
         chunks.append(Proposals(images, features, labels, log_odds, uniforms.random(CHUNK)))
         kept = {
-            rule: kept[rule] + len(chunks[-1].first_kept(rule, min(config["keep"]), CHUNK)) for rule in RULES
+            rule: kept[rule] + len(chunks[-1].first_kept(rule, min(config["keep"]), CHUNK)) for rule in rules
         }
     return Proposals(
         np.concatenate([chunk.images for chunk in chunks]),
         np.concatenate([chunk.features for chunk in chunks]),
         np.concatenate([chunk.labels for chunk in chunks]),
-        {rule: np.concatenate([chunk.log_odds[rule] for chunk in chunks]) for rule in RULES},
+        {rule: np.concatenate([chunk.log_odds[rule] for chunk in chunks]) for rule in rules},
         np.concatenate([chunk.uniform for chunk in chunks]),
     )
 

@@ -10,7 +10,8 @@ from service import latents, rejection
 from service.registry import Registry
 from tests.service import finished
 from tests.training.recipes import MINI
-from training.studies.rejection import DISCRIMINATOR, STUDY, class_log_odds, fractions, is_kept
+from training.evaluation.kept import is_kept
+from training.studies.rejection import CORRECTED, DISCRIMINATOR, STUDY, fractions
 from training.studies.runner import run_study
 from training.studies.served import served
 from training.trained import MODELS
@@ -36,33 +37,25 @@ def test_a_score_set_right_in_each_class_makes_the_gan_better(
         assert (tmp_path / "rejection" / picture).exists()
         assert f"rejection/{picture}" in text
     assert "13.75" in text
+    now = records["corrected-seed1"].outcome.results
+    assert now["plain"]["fd"] == pytest.approx(results["plain"]["fd"], rel=1e-3), "the same samples"
+    assert now["served"]["1"]["fd"] < 0.9 * now["plain"]["fd"]
+    assert max(now["class_mean_ratio"]) < 1.8 * min(now["class_mean_ratio"])
+    assert f"{CORRECTED}, whose score has such numbers inside" in text
 
 
-def test_the_rule_is_the_services() -> None:
+@pytest.mark.parametrize("name", [DISCRIMINATOR, CORRECTED])
+def test_the_rule_is_the_services(name: str) -> None:
     """Score, calibration and decision: the study's and the service's, of the published model."""
-    folder = MODELS / DISCRIMINATOR
+    folder = MODELS / name
     model = Registry.load(folder.parents[1]).get(folder.parent.name, int(folder.name))
     seeds = range(500, 700)
     kept = finished.keep(model, model, seeds, 40, 0.6)
     images = finished.sample(model, seeds)
-    gan = served(DISCRIMINATOR)
+    gan = served(name)
     log_odds = gan.calibration()(gan.logits(images.transpose(0, 3, 1, 2)))
     chosen = np.flatnonzero(is_kept(log_odds, latents.uniforms(seeds), 0.6))[:40]
     assert [seeds[i] for i in chosen] == kept.seeds
-
-
-def test_what_is_taken_from_each_class_by_hand() -> None:
-    # Ratios 2 and 4 in class 0, 1 in class 1, of four samples: weights (2 + 4) / 4 and (1 + 1) / 4.
-    log_odds = np.log([2.0, 1.0, 4.0, 1.0])
-    labels = np.array([0, 1, 0, 1])
-    shift = class_log_odds(log_odds, labels, np.array([0.25, 0.75]))
-    np.testing.assert_allclose(np.exp(shift), [1.5 / 0.25, 0.5 / 0.75])
-    # Afterwards each class has its fraction of the data.
-    ratio = np.exp(log_odds - shift[labels])
-    assert ratio.sum() / 4 == pytest.approx(1)
-    assert ratio[labels == 0].sum() / ratio.sum() == pytest.approx(0.25)
-    with pytest.raises(ValueError, match="of every class"):
-        class_log_odds(log_odds, np.zeros(4, np.int64), np.array([0.5, 0.5]))
 
 
 def test_fractions_of_labels() -> None:
