@@ -81,7 +81,8 @@ def class_offsets(
         if np.abs(excess).max() < TOLERANCE:
             break
         offsets += np.clip(excess * step / (excess - lowered), -unit, unit)
-    return offsets - offsets.mean()
+    centred: npt.NDArray[np.float64] = offsets - offsets.mean()
+    return centred
 
 
 def fit(
