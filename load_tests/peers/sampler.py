@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service import codecs, latents, tensors
 
-GRAPH = Path(__file__).resolve().parents[2] / "models" / "mnist-gan" / "2" / "generate.onnx"
+GRAPH = Path(__file__).resolve().parents[2] / "models" / "mnist-gan" / "3" / "generate.onnx"
 LATENT_DIM = 64
 RUN_IMAGES = 64
 """Most rows a run of the session, as in Latentry."""
