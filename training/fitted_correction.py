@@ -81,7 +81,8 @@ def class_offsets(
         if np.abs(excess).max() < TOLERANCE:
             break
         offsets += np.clip(excess * step / (excess - lowered), -unit, unit)
-    return offsets - offsets.mean()
+    centred: Floats = offsets - offsets.mean()
+    return centred
 
 
 def fit(
