@@ -81,7 +81,7 @@ def class_offsets(
         if np.abs(excess).max() < TOLERANCE:
             break
         offsets += np.clip(excess * step / (excess - lowered), -unit, unit)
-    centred: npt.NDArray[np.float64] = offsets - offsets.mean()
+    centred: Floats = offsets - offsets.mean()
     return centred
 
 
