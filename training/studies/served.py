@@ -1,15 +1,18 @@
 """Published models as they are served: the ONNX graphs of their bundles, and the calibration of their score."""
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.manifest import OperationName, read_bundle
 from training.metrics.monotone_scaling import Knots
 from training.onnx_graph import open_session
 from training.trained import MODELS
+
+if TYPE_CHECKING:
+    from service.manifest import OperationName
 
 BATCH = 250
 Array = npt.NDArray[np.float32]
@@ -19,6 +22,9 @@ class Served:
     """The model `name` ("mnist-gan/2"), verified against its manifest."""
 
     def __init__(self, name: str) -> None:
+        # Only here: the machine that trains need not have the bundle contract's libraries.
+        from service.manifest import read_bundle  # noqa: PLC0415
+
         folder = MODELS / name
         self.manifest = read_bundle(folder)
         self._sessions = {
@@ -26,7 +32,7 @@ class Served:
             for operation, graph in self.manifest.operations.items()
         }
 
-    def run(self, operation: OperationName, x: Array) -> Array:
+    def run(self, operation: "OperationName", x: Array) -> Array:
         """The first output of a graph of one input, batch by batch."""
         session = self._sessions[operation]
         name = self.manifest.operations[operation].inputs[0].name
