@@ -1,6 +1,7 @@
 """A server's processes: started in a group of their own, counted, ended."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ import psutil
 
 STOP_S = 15.0
 COMMAND_CHARACTERS = 120
+_FOLDER = re.compile(r"(^|=)/(?:[^/]*/)*")
+"""Of a path that is a word, or an option's value: "/a/b" is "b", "--log=/a/b" is "--log=b"."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def memory(pid: int) -> list[Memory]:
     for process in _tree(pid):
         with suppress(psutil.Error):
             info = process.memory_full_info()
-            words = [Path(word).name if word.startswith("/") else word for word in process.cmdline()]
+            words = [_FOLDER.sub(r"\1", word) for word in process.cmdline()]
             found.append(Memory(" ".join(words)[:COMMAND_CHARACTERS] or process.name(), info.pss, info.rss))
     return sorted(found, key=lambda item: -item.pss_bytes)
 

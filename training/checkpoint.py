@@ -7,7 +7,7 @@ functions of the counters, so they are not stored. Nothing is pickled.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -117,6 +117,28 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     with temporary.open("rb") as stream:
         os.fsync(stream.fileno())
     temporary.replace(path)
+
+
+def write_fitted(path: Path, tensors: Mapping[str, Tensor], images_seen: int) -> None:
+    """Keep what was fitted to a run's weights after training. `images_seen`: by those weights."""
+    write_tensors(path, tensors, {"images_seen": str(images_seen)})
+
+
+def read_fitted(path: Path, names: Sequence[str], images_seen: int) -> dict[str, Tensor] | None:
+    """What `write_fitted` kept, two or more tensors by name; None where there is none, or where it is of other weights.
+
+    Raises:
+        CheckpointError: the file does not hold these tensors.
+    """
+    if not path.exists():
+        return None
+    tensors, metadata = read_tensors(path)
+    if metadata.get("images_seen") != str(images_seen):
+        return None
+    if set(tensors) != set(names):
+        expected = f"{', '.join(names[:-1])} and {names[-1]}"
+        raise CheckpointError(f"{path}: expected {expected}, found {', '.join(tensors)}")
+    return tensors
 
 
 def _named(prefix: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

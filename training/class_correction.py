@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.checkpoint import read_tensors, write_tensors
-from training.errors import CheckpointError
+from training.checkpoint import read_fitted, write_fitted
 from training.networks import ServedDiscriminator
 
 FILE = "class_correction.safetensors"
+TENSORS = ("weight", "bias", "offsets")
 
 
 class ClassCorrection(nn.Module):
@@ -63,7 +63,7 @@ class CorrectedDiscriminator(nn.Module):
 
 def write(folder: Path, correction: ClassCorrection, images_seen: int) -> None:
     """Keep a correction in a run folder. `images_seen`: by the weights that it was fitted to."""
-    write_tensors(folder / FILE, correction.tensors(), {"images_seen": str(images_seen)})
+    write_fitted(folder / FILE, correction.tensors(), images_seen)
 
 
 def read(folder: Path, images_seen: int) -> ClassCorrection | None:
@@ -72,12 +72,5 @@ def read(folder: Path, images_seen: int) -> ClassCorrection | None:
     Raises:
         CheckpointError: the file does not hold a correction.
     """
-    path = folder / FILE
-    if not path.exists():
-        return None
-    tensors, metadata = read_tensors(path)
-    if metadata.get("images_seen") != str(images_seen):
-        return None
-    if set(tensors) != {"weight", "bias", "offsets"}:
-        raise CheckpointError(f"{path}: expected weight, bias and offsets, found {', '.join(tensors)}")
-    return ClassCorrection(**tensors).eval()
+    tensors = read_fitted(folder / FILE, TENSORS, images_seen)
+    return None if tensors is None else ClassCorrection(**tensors).eval()

@@ -11,10 +11,10 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
-from training.checkpoint import read_tensors, write_tensors
-from training.errors import CheckpointError
+from training.checkpoint import read_fitted, write_fitted
 
 FILE = "prior.safetensors"
+TENSORS = ("weights", "means", "factors")
 COMPONENTS = 64
 """Of the priors that are published. (10, the paper's number, leave the Frechet distance three times as far.)"""
 # onnxruntime computes sines by so many numbers at a time and the last few one by one, with other last bits: as whole
@@ -73,8 +73,7 @@ def fit_mixture(codes: Tensor, components: int = COMPONENTS, seed: int = 0) -> M
 
 def write(folder: Path, prior: Mixture, images_seen: int) -> None:
     """Keep a prior in a run folder. `images_seen`: by the weights whose codes it was fitted to."""
-    tensors = {name: getattr(prior, name) for name in ("weights", "means", "factors")}
-    write_tensors(folder / FILE, tensors, {"images_seen": str(images_seen)})
+    write_fitted(folder / FILE, {name: getattr(prior, name) for name in TENSORS}, images_seen)
 
 
 def read(folder: Path, images_seen: int) -> Mixture | None:
@@ -83,12 +82,5 @@ def read(folder: Path, images_seen: int) -> Mixture | None:
     Raises:
         CheckpointError: the file does not hold a mixture.
     """
-    path = folder / FILE
-    if not path.exists():
-        return None
-    tensors, metadata = read_tensors(path)
-    if metadata.get("images_seen") != str(images_seen):
-        return None
-    if set(tensors) != {"weights", "means", "factors"}:
-        raise CheckpointError(f"{path}: expected weights, means and factors, found {', '.join(tensors)}")
-    return Mixture(**tensors).eval()
+    tensors = read_fitted(folder / FILE, TENSORS, images_seen)
+    return None if tensors is None else Mixture(**tensors).eval()
