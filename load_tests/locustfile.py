@@ -16,9 +16,8 @@ import numpy as np
 from locust import FastHttpUser, events, task
 from locust.env import Environment
 
-from service import client_calls as calls
-from service.client import Client, LatentryError, ModelInfo
-from service.client_request import Call
+from service.client import Client, LatentryError, ModelInfo, calls
+from service.client.request import Call
 
 VARIANTS = 4  # different requests of each kind
 OF_THE_GENERATOR = {"sample", "decode", "score"}  # the others are asked of the autoencoder

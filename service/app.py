@@ -7,15 +7,16 @@ from typing import Any, cast
 import bentoml
 from starlette.types import ASGIApp
 
-from service import answers, inputs, offers, operations, pages, rejection, telemetry, v2, views
-from service.balance import Rebalance
-from service.calls import Call
-from service.dispatch import Dispatch, Handler
-from service.endpoint import endpoint, handlers
+from service import inputs, offers, operations, rejection, telemetry, views
 from service.errors import BadRequest
-from service.front import Front
+from service.http import answers, pages
+from service.http.balance import Rebalance
+from service.http.calls import Call
+from service.http.dispatch import Dispatch, Handler
+from service.http.endpoint import endpoint, handlers
+from service.http.front import Front
+from service.http.gateway import Gateway
 from service.loader import Models
-from service.middleware import Gateway
 from service.registry import Model
 from service.scheduler import Work
 from service.schemas import (
@@ -32,6 +33,7 @@ from service.schemas import (
 from service.settings import load_settings
 from service.steps import Steps
 from service.tensors import Images
+from service.v2 import endpoints as v2
 
 settings = load_settings()
 models = Models(settings)

@@ -15,7 +15,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from service.balance import Board, Rebalance
+from service.http.balance import Board, Rebalance
 from tests.service.server import serve
 
 

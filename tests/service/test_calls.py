@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import multipart, telemetry
-from service.answers import IMAGE_TYPES, seed_runs
-from service.calls import Call, RawRequest, _pairs, parse, parse_json
+from service import telemetry
 from service.errors import BadRequest, NotFound, TooLarge
+from service.http import multipart
+from service.http.answers import IMAGE_TYPES, seed_runs
+from service.http.calls import Call, RawRequest, _pairs, parse, parse_json
 from service.schemas import (
     DecodeRequest,
     EncodeRequest,

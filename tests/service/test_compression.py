@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from service import compression
 from service.errors import BadRequest, ServiceError, TooLarge, UnsupportedMediaType
+from service.http import compression
 
 DATA = b"latent" * 1000
 LIMIT = len(DATA)

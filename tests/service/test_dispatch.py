@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive
 
 from service import telemetry
-from service.calls import RawRequest
-from service.dispatch import Dispatch, Handler
 from service.errors import BadRequest
-from service.middleware import Gateway
+from service.http.calls import RawRequest
+from service.http.dispatch import Dispatch, Handler
+from service.http.gateway import Gateway
 from service.scheduler import Part, Work
 from service.settings import Settings
 

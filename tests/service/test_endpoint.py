@@ -7,9 +7,9 @@ import pytest
 from starlette.responses import JSONResponse
 
 from service import telemetry
-from service.calls import Call, RawRequest
-from service.endpoint import endpoint, handlers
 from service.errors import BadRequest
+from service.http.calls import Call, RawRequest
+from service.http.endpoint import endpoint, handlers
 from service.scheduler import Part, Work
 from service.schemas import ImagesAnswer, SampleRequest
 

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Unavailable
-from service.middleware import Gateway
+from service.http.gateway import Gateway
 from service.settings import Settings
 
 SETTINGS = Settings(request_timeout_s=0.2, max_body_bytes=1024)

@@ -3,7 +3,7 @@
 import pytest
 
 from service.errors import NotAcceptable
-from service.negotiation import choose
+from service.http.negotiation import choose
 
 OFFERED = ("image/png", "application/x-npy", "application/zip", "application/json")
 

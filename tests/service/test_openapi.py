@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from service import answers, calls, examples, openapi, schemas, telemetry
-from service.calls import RawRequest, parse
+from service import examples, schemas, telemetry
+from service.http import answers, calls, openapi
+from service.http.calls import RawRequest, parse
 from service.manifest import Image
 from service.settings import Settings
 from service.uploads import Images, Latents
-from service.v2_schemas import InferRequest
+from service.v2.schemas import InferRequest
 
 RECIPES = Path(__file__).resolve().parents[2] / "training" / "recipes"
 MNIST = Image(height=28, width=28, channels=1)

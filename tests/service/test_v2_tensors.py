@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from service import v2_tensors
 from service.registry import Registry
-from service.v2_models import GraphModel, find
-from service.v2_schemas import InferRequest
+from service.v2 import tensors as v2_tensors
+from service.v2.models import GraphModel, find
+from service.v2.schemas import InferRequest
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
-from service import v2
-from service.middleware import OPERATIONS, PATHS
+from service.http.gateway import OPERATIONS, PATHS
+from service.v2 import endpoints as v2
 from tests.service.http.test_bad_requests import assert_problem
 from tests.service.server import serve
 

@@ -17,7 +17,7 @@ import tritonclient.http.aio as triton_aio
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from service import v2
+from service.v2 import endpoints as v2
 from tests.service.http.conftest import MAX_BODY_BYTES
 
 Array = NDArray[Any]

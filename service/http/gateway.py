@@ -11,7 +11,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import telemetry, v2
+from service import telemetry
 from service.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -25,6 +25,7 @@ from service.errors import (
     to_response,
 )
 from service.settings import Settings
+from service.v2 import endpoints as v2
 
 OPERATIONS = ("sample", "reconstruct", "encode", "decode", "interpolate", "score")
 PATHS = (

@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from service import offers, openapi, telemetry, v2
+from service import offers, telemetry
 from service.errors import ServiceError, to_response
+from service.http import openapi
 from service.loader import Models
 from service.registry import Model, Registry
 from service.schemas import JSON, ModelInfo, ModelsAnswer
 from service.settings import Settings
+from service.v2 import endpoints as v2
 
 # Shows `/docs.json` with the copy of Swagger UI that BentoML brings.
 _PAGE = Path(__file__).with_name("docs.html")

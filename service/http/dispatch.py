@@ -13,8 +13,8 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.calls import RawRequest
 from service.errors import TooLarge
+from service.http.calls import RawRequest
 from service.scheduler import Job, Part, Scheduler, Work
 from service.settings import Settings
 from service.telemetry import RECORD

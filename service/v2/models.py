@@ -7,7 +7,7 @@ from service.manifest import Operation, Tensor
 from service.registry import Model, Registry
 from service.runtime import Graph
 from service.settings import Settings
-from service.v2_schemas import ConfigTensor, Datatype, IndexEntry, ModelConfig, ModelMetadata, TensorMetadata
+from service.v2.schemas import ConfigTensor, Datatype, IndexEntry, ModelConfig, ModelMetadata, TensorMetadata
 
 DATATYPES: dict[str, Datatype] = {"float32": "FP32", "int64": "INT64"}
 PLATFORM = "onnxruntime_onnx"

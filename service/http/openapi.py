@@ -12,13 +12,15 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service import answers, examples, openapi_v2, schemas
+from service import examples, schemas
 from service.animations import GIF
 from service.codecs import IMAGE_TYPES, PNG, WEBP
 from service.errors import MEDIA_TYPE as PROBLEM
 from service.errors import ServiceError
+from service.http import answers
 from service.schemas import JSON, MULTIPART, NPY, ZIP, Options
 from service.settings import Settings
+from service.v2 import openapi as openapi_v2
 
 Json = dict[str, Any]
 

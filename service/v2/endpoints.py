@@ -11,18 +11,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service import calls, compression, tensors, v2_models, v2_tensors
-from service.calls import RawRequest
-from service.dispatch import Handler
+from service import tensors
 from service.errors import BadRequest, MethodNotAllowed
+from service.http import calls, compression
+from service.http.calls import RawRequest
+from service.http.dispatch import Handler
 from service.loader import Models
 from service.scheduler import Work
 from service.schemas import JSON
 from service.settings import Settings
 from service.steps import run
-from service.v2_models import GraphModel
-from service.v2_schemas import IndexEntry, InferRequest, Live, ModelReady, Ready, ServerMetadata
-from service.v2_tensors import JSON_LENGTH_HEADER, Array
+from service.v2 import models as v2_models
+from service.v2 import tensors as v2_tensors
+from service.v2.models import GraphModel
+from service.v2.schemas import IndexEntry, InferRequest, Live, ModelReady, Ready, ServerMetadata
+from service.v2.tensors import JSON_LENGTH_HEADER, Array
 
 NAME = "latentry"
 VERSION = "0.1.0"

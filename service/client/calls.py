@@ -8,9 +8,9 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from service import client_answers as answers
-from service.client_request import JSON, NPY, Call, Progress, plain
-from service.client_results import Codes, Floats, ModelInfo, Pictures, ReconstructionErrors, Scores
+from service.client import answers
+from service.client.request import JSON, NPY, Call, Progress, plain
+from service.client.results import Codes, Floats, ModelInfo, Pictures, ReconstructionErrors, Scores
 
 ZIP = "application/zip"
 

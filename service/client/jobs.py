@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from service.client_request import Call
+from service.client.request import Call
 
 T = TypeVar("T")
 

@@ -3,10 +3,9 @@
     with Client() as client:
         digits = client.sample("mnist-gan", 64, seed=7).images  # uint8 (64, 28, 28, 1)
 
-Each operation is described once, in `service/client_calls.py`, and what it gives in
-`service/client_results.py`; `Client` and `AsyncClient` are two ways to carry it. A call of more images than a request
-may hold becomes several, one after the other (`client_jobs.py`); a request is sent again where that is safe
-(`client_retry.py`). The client's files need httpx and numpy alone.
+Each operation is described once, in `calls.py`, and what it gives in `results.py`; `Client` and `AsyncClient` are two
+ways to carry it. A call of more images than a request may hold becomes several, one after the other (`jobs.py`); a
+request is sent again where that is safe (`retry.py`). This folder needs httpx and numpy alone.
 """
 
 import asyncio
@@ -17,11 +16,11 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 import httpx
 
-from service import client_calls as calls
-from service.client_jobs import Job, Limits
-from service.client_request import Call
-from service.client_results import Codes, LatentryError, ModelInfo, Pictures, ReconstructionErrors, Scores
-from service.client_retry import Patience
+from service.client import calls
+from service.client.jobs import Job, Limits
+from service.client.request import Call
+from service.client.results import Codes, LatentryError, ModelInfo, Pictures, ReconstructionErrors, Scores
+from service.client.retry import Patience
 
 __all__ = [
     "AsyncClient",
@@ -86,7 +85,7 @@ class Client(_Operations):
     """Synchronous client. Operations raise LatentryError, or httpx.TransportError if there is no answer.
 
     Args:
-        retries: how often a request is sent again where that is safe; see `client_retry.py`.
+        retries: how often a request is sent again where that is safe; see `retry.py`.
         retry_within_s: seconds after its first try in which that may begin.
         limits: of one request; a larger call is divided.
     """

@@ -10,7 +10,7 @@ import time
 
 import httpx
 
-from service.client_results import LatentryError
+from service.client.results import LatentryError
 
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 5.0

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from service.client_results import (
+from service.client.results import (
     Codes,
     Floats,
     LatentryError,

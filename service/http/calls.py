@@ -15,9 +15,10 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 
-from service import multipart, negotiation, telemetry
+from service import telemetry
 from service.codecs import IMAGE_TYPES
 from service.errors import BadRequest, ServiceError, UnsupportedMediaType
+from service.http import multipart, negotiation
 from service.schemas import FLAG_OPTIONS, JSON, LIST_OPTIONS, MULTIPART, NPY, TEXT_OPTIONS, Options
 from service.uploads import ImageArray, ImageFiles, LatentArray
 

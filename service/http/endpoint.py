@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import bentoml
 from pydantic import BaseModel
 
-from service.calls import Call, RawRequest, parse
-from service.dispatch import Handler
+from service.http.calls import Call, RawRequest, parse
+from service.http.dispatch import Handler
 from service.scheduler import Work
 from service.schemas import Options
 

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from service import tensors, v2_models
-from service.calls import parse_json
+from service import tensors
 from service.errors import BadRequest
+from service.http.calls import parse_json
 from service.manifest import Operation, Tensor
-from service.v2_models import DATATYPES, GraphModel
-from service.v2_schemas import InferAnswer, InferRequest, InputParameters, InputTensor, OutputTensor
+from service.v2 import models as v2_models
+from service.v2.models import DATATYPES, GraphModel
+from service.v2.schemas import InferAnswer, InferRequest, InputParameters, InputTensor, OutputTensor
 
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 

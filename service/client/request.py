@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from service import client_answers
-from service.client_results import Pictures
+from service.client import answers as client_answers
+from service.client.results import Pictures
 
 NPY = "application/x-npy"
 JSON = "application/json"

@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from service import animations, codecs
 from service.animations import GIF
-from service.calls import Call
 from service.codecs import PNG, WEBP
+from service.http.calls import Call
 from service.operations import DiscriminatorScore, ElboScore, Encoding, Reconstruction
 from service.registry import Model
 from service.rejection import Kept

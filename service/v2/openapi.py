@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from service import v2, v2_schemas
 from service.schemas import JSON
-from service.v2_tensors import JSON_LENGTH_HEADER
+from service.v2 import endpoints as v2
+from service.v2 import schemas as v2_schemas
+from service.v2.tensors import JSON_LENGTH_HEADER
 
 Json = dict[str, Any]
 
