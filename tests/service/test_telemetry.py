@@ -91,7 +91,7 @@ call = telemetry.Record("sample", "id")
 call.__enter__()
 call.status = 200
 if os.environ["END"] == "well":
-    telemetry._ready.set(1)
+    telemetry.metrics._ready.set(1)
     call.__exit__(None, None, None)
 print(telemetry.render()[0].decode())
 os._exit(0)

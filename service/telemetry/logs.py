@@ -1,0 +1,74 @@
+"""JSON log lines, to stderr, that tell which request they belong to."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterable
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Protocol
+
+import pydantic_core
+
+
+class Request(Protocol):
+    """Whose a log line is."""
+
+    request_id: str
+    model: str
+    operation: str
+
+
+request_of_context: ContextVar[Request | None] = ContextVar("latentry_request", default=None)
+
+
+def configure_logging(level: str) -> None:
+    """Log what `service` says, as JSON lines, to stderr. Other loggers are left as they are."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("service")
+    logger.handlers = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
+    # Our lines tell of every request. With a handler above it, uvicorn would make one too, and BentoML drop it.
+    logging.getLogger("uvicorn.access").propagate = False
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, message; in a `Record` also whose request it was."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        request = request_of_context.get()
+        line = _line(record.levelno, record.name, record.getMessage(), record.created, request)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def of_request(level: int, logger: str, time_s: float, seconds: float, status: int, request: Request) -> str:
+    """The line of a request that was answered.
+
+    Not by way of a LogRecord and the standard library's JSON, which take ten times as long.
+    """
+    line = _line(level, logger, f"{request.operation} {status}", time_s, request)
+    line |= {"status": status, "ms": round(seconds * 1000, 3)}
+    return pydantic_core.to_json(line).decode()
+
+
+def write(lines: Iterable[str]) -> None:
+    """All at once: to write each costs as much as to make it."""
+    if text := "\n".join(lines):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def _line(level: int, logger: str, message: str, time_s: float, request: Request | None) -> dict[str, object]:
+    line: dict[str, object] = {
+        "time": datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds"),
+        "level": logging.getLevelName(level).lower(),
+        "logger": logger,
+        "message": message,
+    }
+    if request is not None:
+        line |= {"request_id": request.request_id, "model": request.model, "operation": request.operation}
+    return line

@@ -1,0 +1,141 @@
+"""Metrics by model and operation, counted over all workers.
+
+A server gives its workers a folder in `PROMETHEUS_MULTIPROC_DIR`; `prometheus_client`, which looks at that variable
+once, when it is imported, then keeps every value in files there. Without the variable (tests, one process) the same
+code counts in memory.
+"""
+
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from service.registry import Model
+
+_FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+# Ours alone: BentoML keeps its own metrics in prometheus_client's global registry.
+_metrics = CollectorRegistry()
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_by_model = ("operation", "model")
+
+_requests = Counter("latentry_requests", "Requests answered", (*_by_model, "status"), registry=_metrics)
+_request_seconds = Histogram(
+    "latentry_request_seconds",
+    "Seconds from the request to its answer",
+    _by_model,
+    buckets=_SECONDS,
+    registry=_metrics,
+)
+_inference_seconds = Histogram(
+    "latentry_inference_seconds",
+    "Seconds of a request spent in the model",
+    _by_model,
+    buckets=_SECONDS,
+    registry=_metrics,
+)
+_images = Counter("latentry_images", "Images sent or received", _by_model, registry=_metrics)
+_in_flight = Gauge(
+    "latentry_in_flight", "Requests being answered now", multiprocess_mode="livesum", registry=_metrics
+)
+_model_info = Gauge(
+    "latentry_model_info",
+    "1 for each model version that is served",
+    ("model", "version", "digest"),
+    multiprocess_mode="livemax",
+    registry=_metrics,
+)
+_ready = Gauge("latentry_ready", "1 if every worker is ready", multiprocess_mode="livemin", registry=_metrics)
+
+
+class _Series(NamedTuple):
+    requests: Counter
+    seconds: Histogram
+    inference_seconds: Histogram
+    images: Counter
+
+
+@cache
+def _series(operation: str, model: str, status: int) -> _Series:
+    """What a request adds to. Looking up labels takes as long as adding; there are few of them."""
+    return _Series(
+        _requests.labels(operation, model, str(status)),
+        _request_seconds.labels(operation, model),
+        _inference_seconds.labels(operation, model),
+        _images.labels(operation, model),
+    )
+
+
+# Names that may be labels. One that a caller could choose freely would grow the metrics without limit.
+_served: set[str] = set()
+
+
+def count(
+    operation: str, model: str, status: int, *, seconds: float, inference_s: float, images: int
+) -> None:
+    """Add a request that was answered. `model`: any name; see `_label`."""
+    series = _series(operation, _label(model), status)
+    series.requests.inc()
+    series.seconds.observe(seconds)
+    if inference_s:
+        series.inference_seconds.observe(inference_s)
+    if images:
+        series.images.inc(images)
+
+
+def show_in_flight(requests: int) -> None:
+    _in_flight.set(requests)
+
+
+def serving(models: Iterable[Model]) -> None:
+    """Tell the metrics what is served: the only model names that will be labels. None: not ready."""
+    listed = list(models)
+    for model in listed:
+        _served.add(model.name)
+        _model_info.labels(model.name, str(model.version), model.digest).set(1)
+    _ready.set(1 if listed else 0)
+
+
+def render() -> tuple[bytes, str]:
+    """All workers' metrics in Prometheus's text format, and its content type."""
+    if _FOLDER is None:
+        return generate_latest(_metrics), CONTENT_TYPE_LATEST
+    _forget_dead_workers(Path(_FOLDER))
+    everyone = CollectorRegistry()
+    MultiProcessCollector(everyone, path=_FOLDER)  # type: ignore[no-untyped-call]
+    return generate_latest(everyone), CONTENT_TYPE_LATEST
+
+
+def _label(model: str) -> str:
+    """The model, if it is served; "" where none was named, and "unknown" for any other name."""
+    return model if model == "" or model in _served else "unknown"
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Drop the gauges of workers that died: what was in flight there is not any more.
+
+    Their counters stay, as they must. BentoML does this only for a worker that ends in good order.
+    """
+    for file in folder.glob("gauge_live*.db"):
+        if not _is_alive(int(file.stem.rpartition("_")[2])):
+            file.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

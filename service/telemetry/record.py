@@ -1,0 +1,151 @@
+"""One request, from its first line to its answer: timed, counted and logged.
+
+Counting and logging wait for FLUSH_S, and are done for all requests of that time at once, in a thread: done for each
+request amid others' work, they took a tenth of its time.
+"""
+
+import atexit
+import itertools
+import logging
+import re
+import secrets
+import threading
+import time
+from collections import deque
+from contextvars import Token
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from service.telemetry import logs, metrics
+
+FLUSH_S = 0.05
+RECORD = "latentry.record"
+"""Where the ASGI scope of a request keeps its Record."""
+
+_log = logging.getLogger("service.telemetry")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_new_ids = itertools.count()
+_id_prefix = secrets.token_hex(4)
+
+
+class Record:
+    """A request that is being answered.
+
+        with telemetry.Record("sample", request_id) as record:
+            record.model, record.images, record.status = "mnist-vae", 64, 200
+
+    Fill in what is known when it is known. A request that raises is counted with the status that it had then:
+    500, unless set. Log lines written inside, in threads too, carry its request id, operation and model.
+    """
+
+    def __init__(self, operation: str, request_id: str) -> None:
+        self.operation = operation
+        self.request_id = request_id
+        self.model = ""
+        self.images = 0
+        self.inference_s = 0.0
+        self.status = 500
+        self._token: Token[logs.Request | None] | None = None
+        self._start_s = 0.0
+
+    def __enter__(self) -> Self:
+        _ledger.begin()
+        self._token = logs.request_of_context.set(self)
+        self._start_s = time.perf_counter()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _ledger.end(_Ended(self, time.perf_counter() - self._start_s, time.time()))
+        if self._token is not None:
+            logs.request_of_context.reset(self._token)
+
+
+class _Ended(NamedTuple):
+    record: Record
+    seconds: float
+    time_s: float
+
+
+class _Ledger:
+    """The requests of this process: how many are being answered, and those that ended and are not counted yet."""
+
+    def __init__(self) -> None:
+        self._in_flight = 0
+        self._ended: deque[_Ended] = deque()
+        self._news = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        self._in_flight += 1
+        self._wake()
+
+    def end(self, ended: _Ended) -> None:
+        self._in_flight -= 1
+        self._ended.append(ended)
+        self._wake()
+
+    def settle(self) -> None:
+        self._news.clear()
+        metrics.show_in_flight(self._in_flight)
+        lines = []
+        while self._ended:
+            try:
+                record, seconds, time_s = self._ended.popleft()
+            except IndexError:  # someone else settles too
+                break
+            metrics.count(
+                record.operation,
+                record.model,
+                record.status,
+                seconds=seconds,
+                inference_s=record.inference_s,
+                images=record.images,
+            )
+            level = logging.ERROR if record.status >= 500 else logging.INFO
+            if _log.isEnabledFor(level):
+                lines.append(logs.of_request(level, _log.name, time_s, seconds, record.status, record))
+        logs.write(lines)
+
+    def _wake(self) -> None:
+        if not self._news.is_set():
+            self._news.set()
+            if self._thread is None:  # not sooner: a thread does not outlive a fork
+                self._thread = threading.Thread(target=self._settle_for_ever, name="telemetry", daemon=True)
+                self._thread.start()
+
+    def _settle_for_ever(self) -> None:
+        while self._news.wait():
+            time.sleep(FLUSH_S)
+            try:
+                self.settle()
+            except Exception:  # a full disk, say: the next requests are to be counted all the same
+                _log.exception("requests could not be counted or logged")
+
+
+_ledger = _Ledger()
+
+
+def settle() -> None:
+    """Count and log what has ended until now, without waiting for the time."""
+    _ledger.settle()
+
+
+atexit.register(settle)
+
+
+def render() -> tuple[bytes, str]:
+    """All workers' metrics in Prometheus's text format, and its content type; others' are FLUSH_S old at most."""
+    settle()
+    return metrics.render()
+
+
+def request_id(header: str | None) -> str:
+    """The caller's own id (`X-Request-ID`) where it is fit for a log line, else a new one."""
+    if header is not None and _REQUEST_ID.fullmatch(header):
+        return header
+    return f"{_id_prefix}{next(_new_ids):08x}"
