@@ -73,7 +73,7 @@ class Latentry:
         if (z := inputs.latents(model, call.options, settings)) is not None:
             labels = inputs.labels(call.options.label, len(z))
             images = yield from operations.decode(model, z, labels)
-            return answers.images(call, model, images)
+            return (yield from answers.images(call, model, images))
         if call.options.keep is not None:
             return (yield from _keep(call, model, call.options.keep))
         if call.options.discriminator is not None:
@@ -89,24 +89,28 @@ class Latentry:
 
             return (yield from answers.stream(call, model, seeds, draw))
         images = yield from operations.sample(model, seeds, options.truncation, labels, options.prior)
-        return answers.images(call, model, images, items=({"seed": seed} for seed in seeds), seeds=seeds)
+        return (
+            yield from answers.images(
+                call, model, images, items=({"seed": seed} for seed in seeds), seeds=seeds
+            )
+        )
 
     @endpoint(ReconstructRequest, ImagesAnswer, answers.IMAGE_TYPES)
     def reconstruct(self, call: Call[ReconstructRequest]) -> Work:
         """Encode images and decode them again; how far they come back from where they were."""
         model = _model(call)
-        images = call.options.images.decode(model.manifest.image, settings)
+        images = yield from inputs.images(call.options.images, model, settings)
         labels = inputs.labels(call.options.label, len(images))
         samples = call.options.samples if call.media_type in answers.WITH_DATA else 0
         result = yield from operations.reconstruct(model, images, samples, labels)
         shown = views.view(images, result.images, call.options.view)
-        return answers.images(call, model, shown, items=answers.reconstruction_items(result))
+        return (yield from answers.images(call, model, shown, items=answers.reconstruction_items(result)))
 
     @endpoint(EncodeRequest, LatentsAnswer, answers.LATENT_TYPES)
     def encode(self, call: Call[EncodeRequest]) -> Work:
         """The latent codes of images."""
         model = _model(call)
-        images = call.options.images.decode(model.manifest.image, settings)
+        images = yield from inputs.images(call.options.images, model, settings)
         encoding = yield from operations.encode(model, images)
         return answers.latents(call, model, encoding)
 
@@ -117,7 +121,7 @@ class Latentry:
         latents = call.options.latents.decode(offers.latent_dim(model), settings)
         labels = inputs.labels(call.options.label, len(latents))
         images = yield from operations.decode(model, latents, labels)
-        return answers.images(call, model, images)
+        return (yield from answers.images(call, model, images))
 
     @endpoint(InterpolateRequest, ImagesAnswer, answers.FRAME_TYPES)
     def interpolate(self, call: Call[InterpolateRequest]) -> Work:
@@ -129,13 +133,13 @@ class Latentry:
         frames = yield from operations.interpolate(
             model, keys, options.steps, options.path, labels, closed=options.closed, easing=options.easing
         )
-        return answers.frames(call, model, frames, options.fps, seeds=seeds)
+        return (yield from answers.frames(call, model, frames, options.fps, seeds=seeds))
 
     @endpoint(ScoreRequest, ScoresAnswer, answers.SCORE_TYPES)
     def score(self, call: Call[ScoreRequest]) -> Work:
         """How much images look like the model's training data."""
         model = _model(call)
-        images = call.options.images.decode(model.manifest.image, settings)
+        images = yield from inputs.images(call.options.images, model, settings)
         labels = inputs.labels(call.options.label, len(images))
         k = inputs.importance_samples(call.options.k, len(images), settings.max_importance_samples)
         score = yield from operations.score(model, images, labels, k)
@@ -154,7 +158,7 @@ def _keep(call: Call[SampleRequest], model: Model, keep: float) -> Work:
     kept = yield from rejection.sample(
         model, discriminator, seeds, options.n or 1, keep, options.truncation, label, options.prior
     )
-    return answers.kept(call, model, discriminator, kept)
+    return (yield from answers.kept(call, model, discriminator, kept))
 
 
 def _model(call: Call[Any]) -> Model:
@@ -163,7 +167,7 @@ def _model(call: Call[Any]) -> Model:
 
 def _wrap(app: ASGIApp) -> ASGIApp:
     resolve = partial(v2.inference, models, settings)
-    return Gateway(Rebalance(Dispatch(app, _handlers, settings, resolve)), settings)
+    return Gateway(Rebalance(Dispatch(app, _handlers, settings, models.wait, resolve)), settings)
 
 
 # mypy takes a decorated class for the class that it was.

@@ -16,7 +16,7 @@ from service.latents import SEED_LIMIT, Prior, truncated
 from service.registry import Model
 from service.schemas import InterpolateRequest, SampleRequest
 from service.settings import Settings
-from service.steps import Steps
+from service.steps import Steps, aside
 
 
 def seeds(options: SampleRequest, limit: int) -> Sequence[int]:
@@ -38,6 +38,11 @@ def seeds(options: SampleRequest, limit: int) -> Sequence[int]:
     if start + n > SEED_LIMIT:
         raise BadRequest.at("seed", f"plus n must not pass 2^53 = {SEED_LIMIT}, got {start} + {n}")
     return range(start, start + n)
+
+
+def images(upload: uploads.Images, model: Model, settings: Settings) -> Steps[NDArray[np.uint8]]:
+    """What was sent, (n, H, W, C); raises BadRequest or TooLarge, naming each image at fault."""
+    return (yield from aside(upload.takes_long, upload.decode, model.manifest.image, settings))
 
 
 def latents(model: Model, options: SampleRequest, settings: Settings) -> NDArray[np.float32] | None:
@@ -113,10 +118,10 @@ def keys(
     if options.images is not None:
         if some_end or options.keys is not None:
             raise BadRequest.at("images", "exclude `from`, `to` and `keys`; give one of the three")
-        images = options.images.decode(model.manifest.image, settings)
-        if len(images) < 2:
-            raise BadRequest.at("images", f"must be two or more, got {len(images)}")
-        encoding = yield from operations.encode(model, images)
+        pictures = yield from images(options.images, model, settings)
+        if len(pictures) < 2:
+            raise BadRequest.at("images", f"must be two or more, got {len(pictures)}")
+        encoding = yield from operations.encode(model, pictures)
         return encoding.mean, []
     if options.keys is not None:
         if some_end:

@@ -1,5 +1,7 @@
 """The models of this process: loaded once, in the background, while `/livez` already answers."""
 
+import asyncio
+from collections.abc import Awaitable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from service import telemetry
@@ -30,6 +32,12 @@ class Models:
             return self._loading.result(self._settings.request_timeout_s)
         except TimeoutError as error:
             raise Unavailable("the models are loading", headers={"Retry-After": "1"}) from error
+
+    def wait(self) -> Awaitable[object] | None:
+        """What to await before `registry` answers at once; None where it does already."""
+        if self._loading.done():
+            return None
+        return asyncio.wait([asyncio.wrap_future(self._loading)], timeout=self._settings.request_timeout_s)
 
     def check_ready(self) -> None:
         """Raises Unavailable, with the reason, unless there is a model to serve right now."""

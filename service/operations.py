@@ -16,7 +16,8 @@ from service.errors import BadRequest
 from service.latents import Prior
 from service.manifest import Likelihood
 from service.registry import Model
-from service.steps import Steps, run
+from service.sampler import Sampler
+from service.steps import Rows, Steps, run
 from service.tensors import Doubles, Floats, Images, Labels
 
 # exp of more than this overflows float64; JSON has no infinity.
@@ -87,12 +88,9 @@ def draw(
         NotFound: the model has no prior over its latents.
         BadRequest: "fitted", of a model without the graph.
     """
-    offers.require(model, "sample")
-    fitted = "prior" in model.graphs
-    if prior == "fitted" and not fitted:
-        raise BadRequest.at("prior", f"must be 'normal' or left out: {model} has no fitted prior")
+    fitted = _is_fitted(model, prior)
     eps = latents.from_seeds(seeds, offers.latent_dim(model), truncation)
-    if prior == "normal" or not fitted:
+    if not fitted:
         return eps
     (z,) = yield from run(model.graph("prior"), eps=eps)
     return z
@@ -117,9 +115,12 @@ def sample(
         NotFound: the model has no prior over its latents, or does not generate.
         BadRequest: labels that the model does not take, or a prior that it has not.
     """
-    z = yield from draw(model, seeds, truncation, prior)
-    label = tensors.from_labels(model, labels, len(z))
-    return tensors.to_images((yield from _decode(model, z, label)))
+    rows = _sampler(model, _is_fitted(model, prior))
+    label = tensors.from_labels(model, labels, len(seeds))
+    seed = np.asarray(seeds, np.int64)
+    psi = np.full(len(seed), 1.0 if truncation is None else truncation)
+    (images,) = yield from run(rows, seed=seed, truncation=psi, **label)
+    return images
 
 
 def encode(model: Model, images: Images) -> Steps[Encoding]:
@@ -322,6 +323,22 @@ def _anomaly_percentile(
 def _encode(model: Model, x: Floats) -> Steps[Encoding]:
     mean, *logvar = yield from run(model.graph("encode"), image=x)
     return Encoding(mean, logvar[0] if logvar else None)
+
+
+def _is_fitted(model: Model, prior: Prior | None) -> bool:
+    """Whether latents are drawn through the `prior` graph; raises as `draw` does."""
+    offers.require(model, "sample")
+    fitted = "prior" in model.graphs
+    if prior == "fitted" and not fitted:
+        raise BadRequest.at("prior", f"must be 'normal' or left out: {model} has no fitted prior")
+    return fitted and prior != "normal"
+
+
+def _sampler(model: Model, fitted: bool) -> Rows:
+    if fitted not in model.chains:
+        prior = model.graph("prior") if fitted else None
+        model.chains[fitted] = Sampler(str(model), model.graph("generate"), prior, offers.latent_dim(model))
+    return model.chains[fitted]
 
 
 def _decode(model: Model, z: Floats, label: Labels) -> Steps[Floats]:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -15,6 +15,7 @@ from service import manifest
 from service.errors import NotFound
 from service.manifest import BundleError, Manifest, OperationName
 from service.runtime import Graph
+from service.steps import Rows
 
 GOLDEN = "golden.npz"
 GOLDEN_TOLERANCE = 1e-4
@@ -32,6 +33,8 @@ class Model:
     graphs: Mapping[OperationName, Graph]
     digest: str
     folder: Path
+    chains: dict[bool, Rows] = field(default_factory=dict, compare=False, repr=False)
+    """Of graphs, made by the operations when they are first wanted."""
 
     @property
     def name(self) -> str:

@@ -9,8 +9,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.manifest import BATCH, BundleError, Operation, Tensor
+from service.steps import Run, compute
 
-# Most rows a run of the session. Larger runs gain nothing on a CPU, and cost memory; smaller ones take the GIL oftener.
+# Most rows a run of the session. Larger runs gain nothing on a CPU, cost memory, and are long to wait for.
 RUN_IMAGES = 64
 
 _NUMPY = {"float32": np.dtype(np.float32), "int64": np.dtype(np.int64)}
@@ -104,16 +105,7 @@ class Graph:
         Raises:
             ValueError: names, dtypes or shapes are not those of the graph.
         """
-        n = self.check(inputs)
-        if n <= self.run_images:
-            return self.compute(inputs)
-        outputs = self.empty(n)
-        for start in range(0, n, self.run_images):
-            rows = slice(start, min(start + self.run_images, n))
-            parts = self.compute({name: array[rows] for name, array in inputs.items()})
-            for output, part in zip(outputs, parts, strict=True):
-                output[rows] = part
-        return outputs
+        return compute(Run(self, inputs))
 
     def compute(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], ...]:
         """As `run`, in one run of the session: for checked inputs of `run_images` rows at most."""

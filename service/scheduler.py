@@ -1,28 +1,34 @@
-"""One thread that computes the requests of a worker, a run of a graph at a time.
+"""Computes the requests of a worker on its event loop, a run of rows at a time.
 
-Between two runs it looks for new requests. Those that want the same graph share a run, and a request of many rows is
-computed in pieces that wait their turn: so small requests cost less together than alone, and none waits for more than
-a run or two of a large one. No row can tell, as no row depends on those beside it (export and the registry prove it of
-each graph). A run that fails is repeated for each of its requests alone: only the one at fault hears of it.
+Between two runs the loop takes in what has arrived and sends what is done. Requests that want rows of the same graph
+share a run, and a request of many rows is computed in pieces that wait their turn: so small requests cost less together
+than alone, and none waits for more than a run or two of a large one. No row can tell, as no row depends on those beside
+it (export and the registry prove it of each graph). A run that fails is repeated for each of its requests alone: only
+the one at fault hears of it. What takes long and has no rows is done aside, in a thread.
+
+There is no thread for the runs: handing each request over and back took 100 us of 650, and as much CPU as it took was
+not there for others. A run is short (`run_images` rows), so the loop is never away for long.
 """
 
 import asyncio
 import contextvars
 import logging
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.steps import Arrays, Run
+from service.steps import Arrays, Aside, Run
 from service.telemetry import Record
+
+PIECE_ROWS = 16
+"""Of a request that has more rows than fit in a run: while one is computed (4 ms of mnist-gan's), all others wait."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,16 +41,16 @@ class Part:
     headers: Mapping[str, str] | None = None
 
 
-Work = Generator[Run | Part, Any, Any]
+Work = Generator[Run | Aside | Part, Any, Any]
 
 
 class Job:
-    """The work of a request: what it wants to run next, and where its results go. Made on the event loop."""
+    """The work of a request: what it wants next, and where its results go."""
 
     def __init__(self, work: Work, record: Record) -> None:
         self.record = record
         self._work = work
-        self._context = contextvars.copy_context()  # log lines are told apart by it
+        self.context = contextvars.copy_context()  # log lines are told apart by it
         self.loop = asyncio.get_running_loop()
         self._result: asyncio.Future[Any] = self.loop.create_future()
         self.is_wanted = True
@@ -52,48 +58,71 @@ class Job:
         self.rows = self.done = 0  # of `run`: all, and those with outputs
         self._outputs: Arrays = ()
 
-    async def result(self) -> Any:
-        """The next Part, or at last what the work returns. Raises what it raises."""
+    async def result(self, deadline_s: float) -> Any:
+        """The next Part, or at last what the work returns.
+
+        Args:
+            deadline_s: of the loop's clock.
+
+        Raises:
+            TimeoutError: the deadline has passed; what is left of the work is not done.
+            What the work raises.
+        """
+        timer = self.loop.call_at(deadline_s, self._expire)  # a tenth of what `asyncio.timeout` costs
         try:
             return await self._result
         except asyncio.CancelledError:
             self.is_wanted = False
             raise
         finally:
+            timer.cancel()
             self._result = self.loop.create_future()
 
-    # The rest is the scheduler's, in its thread.
+    def _expire(self) -> None:
+        self.is_wanted = False
+        self._tell(None, TimeoutError())
 
-    def advance(self, error: Exception | None = None) -> Callable[[], None] | None:
-        """Work on until the next run is known; else gives the call by which the event loop is to be told."""
-        outputs, self._outputs, self.run = self._outputs or None, (), None
+    # The rest is the scheduler's.
+
+    def advance(self, value: Any = None, error: BaseException | None = None) -> Run | Aside | None:
+        """Work on until it is known what is to be computed; None where who asked has been told instead."""
+        self.run = None
         try:
-            step = partial(self._work.throw, error) if error else partial(self._work.send, outputs)
-            wanted = self._context.run(step)
+            step = partial(self._work.throw, error) if error else partial(self._work.send, value)
+            wanted = self.context.run(step)
             if isinstance(wanted, Part):
-                return partial(self._tell, wanted, None)
-            self.rows, self.done = wanted.graph.check(wanted.inputs), 0
-            self.run = wanted
+                self._tell(wanted, None)
+                return None
+            if isinstance(wanted, Run):
+                self.rows, self.done = wanted.rows.check(wanted.inputs), 0
+                self.run = wanted
         except StopIteration as stop:
-            return partial(self._tell, stop.value, None)
+            self._tell(stop.value, None)
+            return None
         except Exception as raised:  # whatever it is: the request is answered, and the others go on
-            return partial(self._tell, None, raised)
-        return None
+            self._tell(None, raised)
+            return None
+        return wanted
 
-    def take(self, outputs: Arrays, run: Run) -> MemoryError | None:
-        """The outputs of the next rows of `run`; gives what prevents it."""
+    def take(self, run: Run, outputs: Arrays) -> None:
+        """The outputs of the next rows of `run`. Raises MemoryError where there is no room for them all."""
         n = len(outputs[0])
         if n == self.rows:
             self._outputs = outputs
         else:
-            try:
-                self._outputs = self._outputs or run.graph.empty(self.rows)
-            except MemoryError as error:
-                return error
+            self._outputs = self._outputs or run.rows.empty(self.rows)
             for whole, part in zip(self._outputs, outputs, strict=True):
                 whole[self.done : self.done + n] = part
         self.done += n
-        return None
+
+    def outputs(self) -> Arrays:
+        """All outputs of the run; they are the caller's alone from now on."""
+        outputs, self._outputs = self._outputs, ()
+        return outputs
+
+    def aside(self, wanted: Aside) -> Any:
+        """In the thread, which may have kept the job waiting: for nothing, where nobody waits for it any more."""
+        return self.context.run(wanted.call) if self.is_wanted else None
 
     def drop(self) -> None:
         try:
@@ -111,7 +140,7 @@ class Job:
 
 
 class Scheduler:
-    """See the head of this file.
+    """See the head of this file. All its methods are called on one event loop.
 
     Args:
         batch_rows: most rows of a run that several jobs share; 1: they share none.
@@ -119,40 +148,52 @@ class Scheduler:
 
     def __init__(self, batch_rows: int) -> None:
         self._batch_rows = batch_rows
-        self._arrived: SimpleQueue[Job] = SimpleQueue()
+        self._arrived: deque[Job] = deque()
         self._waiting: deque[Job] = deque()  # each for a run
-        self._told: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
-        threading.Thread(target=self._loop, name="latentry-scheduler", daemon=True).start()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="aside")
+        self._turns = False
 
     def submit(self, job: Job) -> None:
         """Begin a job, or go on with one whose part was sent."""
-        self._arrived.put(job)
+        self._arrived.append(job)
+        self._turn_soon(job.loop)
 
-    def _loop(self) -> None:
-        while True:
-            try:
-                self._admit(wait=not self._waiting)
-                if batch := self._next():
-                    self._compute(batch)
-            except Exception:  # a fault of ours; without this thread nothing would be answered any more
-                _log.exception("in the scheduler")
-            self._tell()
+    def _turn_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._turns:
+            self._turns = True
+            loop.call_soon(self._turn, loop)
 
-    def _admit(self, *, wait: bool) -> None:
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._turns = False
         try:
-            while True:
-                self._advance(self._arrived.get(block=wait))
-                wait = False
-        except Empty:
-            return
+            came = bool(self._arrived)
+            while self._arrived:
+                self._advance(self._arrived.popleft())
+            # While requests still come, one that waits may get company: a turn of the loop is short beside a run.
+            if not (came and len(self._waiting) < self._batch_rows) and (batch := self._next()):
+                self._compute(batch)
+        except Exception:  # a fault of ours; without the next turn nothing would be answered any more
+            _log.exception("in the scheduler")
+        if self._waiting or self._arrived:
+            self._turn_soon(loop)
 
-    def _advance(self, job: Job, error: Exception | None = None) -> None:
+    def _advance(self, job: Job, value: Any = None, error: BaseException | None = None) -> None:
         if not job.is_wanted:
             job.drop()
-        elif told := job.advance(error):
-            self._told.append((job.loop, told))
-        else:
+            return
+        wanted = job.advance(value, error)
+        if isinstance(wanted, Run):
             self._waiting.append(job)
+        elif wanted is not None:
+            future = job.loop.run_in_executor(self._pool, job.aside, wanted)
+            future.add_done_callback(partial(self._return, job))
+
+    def _return(self, job: Job, future: "asyncio.Future[Any]") -> None:
+        """From aside."""
+        error = future.exception()
+        self._advance(job, None if error else future.result(), error)
+        if self._waiting:
+            self._turn_soon(job.loop)
 
     def _next(self) -> list[tuple[Job, Run, int]]:
         """Jobs for the next run, and how many rows of each: the first that waits, and what fits beside it."""
@@ -164,10 +205,12 @@ class Scheduler:
             if not job.is_wanted or run is None:
                 job.drop()
             elif not batch:
-                n = min(job.rows - job.done, run.graph.run_images)
+                most = run.rows.run_images
+                n = min(job.rows - job.done, most if job.rows <= most else min(PIECE_ROWS, most))
+                room = min(self._batch_rows, most)
                 batch.append((job, run, n))
-                room = self._batch_rows - n
-            elif room > 0 and run.graph is batch[0][1].graph:
+                room -= n
+            elif room > 0 and run.rows is batch[0][1].rows:
                 n = min(job.rows - job.done, room)
                 batch.append((job, run, n))
                 room -= n
@@ -179,10 +222,10 @@ class Scheduler:
     def _compute(self, batch: list[tuple[Job, Run, int]]) -> None:
         started_s = time.perf_counter()
         try:
-            outputs = batch[0][1].graph.compute(_feed(batch))
+            outputs = batch[0][1].rows.compute(_feed(batch))
         except Exception as error:
             if len(batch) == 1:
-                self._advance(batch[0][0], error)
+                self._advance(batch[0][0], None, error)
             else:
                 for one in batch:
                     self._compute([one])
@@ -190,18 +233,16 @@ class Scheduler:
         seconds, at = time.perf_counter() - started_s, 0
         for job, run, n in batch:
             job.record.inference_s += seconds
-            fault = job.take(tuple(output[at : at + n] for output in outputs), run)
-            at += n
-            if fault is None and job.done < job.rows:
-                self._waiting.append(job)
+            try:
+                job.take(run, tuple(output[at : at + n] for output in outputs))
+            except MemoryError as error:
+                self._advance(job, None, error)
             else:
-                self._advance(job, fault)
-
-    def _tell(self) -> None:
-        """One call for all: each wakes the event loop, which costs more than what it is told."""
-        if self._told:
-            told, self._told = self._told, []
-            told[0][0].call_soon_threadsafe(_call_all, [call for _, call in told])
+                if job.done < job.rows:
+                    self._waiting.append(job)
+                else:
+                    self._advance(job, job.outputs())
+            at += n
 
 
 def _feed(batch: list[tuple[Job, Run, int]]) -> dict[str, NDArray[Any]]:
@@ -212,8 +253,3 @@ def _feed(batch: list[tuple[Job, Run, int]]) -> dict[str, NDArray[Any]]:
     if len(pieces) == 1:
         return pieces[0]
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-
-
-def _call_all(calls: list[Callable[[], None]]) -> None:
-    for call in calls:
-        call()

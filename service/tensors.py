@@ -40,6 +40,13 @@ def to_images(x: Floats) -> Images:
     return np.ascontiguousarray(np.rint(levels, out=levels).transpose(0, 2, 3, 1), np.uint8)
 
 
+def finite_images(name: str, x: Floats) -> Images:
+    """As `to_images`. Raises FloatingPointError where the graph of the model of that name has overflown."""
+    if bad := rows_not_finite(x):
+        raise FloatingPointError(f"{name} makes no finite image of row {bad[0]}")
+    return to_images(x)
+
+
 def from_latents(model: Model, z: NDArray[Any], dim: int) -> Floats:
     """Numbers (n, dim) -> float32 (n, dim).
 

@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 from service import codecs, manifest
 from service.errors import BadRequest, ServiceError, TooLarge
 from service.settings import Settings
+from service.steps import LARGE_BYTES
+
+_MANY_FILES = 32
+"""They take some milliseconds to decode, however small they are."""
 
 
 class Images(Protocol):
+    @property
+    def takes_long(self) -> bool:
+        """Whether to decode them aside."""
+
     def decode(self, expected: manifest.Image, settings: Settings) -> NDArray[np.uint8]:
         """uint8 (N, H, W, C), N >= 1; raises BadRequest or TooLarge, naming each image at fault."""
 
@@ -22,6 +30,10 @@ class ImageFiles:
     """PNG, JPEG or WebP files with their locations; a `str` is base64."""
 
     files: Sequence[tuple[str, bytes | str]]
+
+    @property
+    def takes_long(self) -> bool:
+        return len(self.files) > _MANY_FILES or sum(len(data) for _, data in self.files) > LARGE_BYTES
 
     def decode(self, expected: manifest.Image, settings: Settings) -> NDArray[np.uint8]:
         limit_count(self.files[0][0].partition("[")[0], len(self.files), settings.max_images)
@@ -43,6 +55,7 @@ class ImageArray:
     """An NPY body."""
 
     npy: bytes
+    takes_long = False
 
     def decode(self, expected: manifest.Image, settings: Settings) -> NDArray[np.uint8]:
         try:

@@ -56,12 +56,21 @@ class RawRequest:
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """A checked request. `media_type`: the form of the answer. `locations`: where each option came from."""
+    """A checked request. `media_type`: the form of the answer.
+
+    `values` were given, each with its location; what was not would have stood in `place`.
+    """
 
     options: T
     media_type: str
-    locations: dict[str, str]
+    place: str
+    values: Mapping[str, Value]
     record: telemetry.Record
+
+    @property
+    def locations(self) -> dict[str, str]:
+        """Where each option came from, or would have."""
+        return _locations(type(self.options), self.place, self.values)
 
     @contextmanager
     def locating_errors(self) -> Iterator[None]:
@@ -71,7 +80,8 @@ class Call(Generic[T]):
         except ServiceError as error:
             if not error.errors:
                 raise
-            faults = ((_locate(e["location"], self.locations), e["message"]) for e in error.errors)
+            locations = self.locations
+            faults = ((_locate(e["location"], locations), e["message"]) for e in error.errors)
             raise type(error).of(faults) from error
 
 
@@ -90,15 +100,16 @@ def parse(raw: RawRequest, schema: type[T], answers: tuple[str, ...]) -> Call[T]
     values = _merge(_read_body(raw, essence, schema), _read_query(raw.query, schema))
     # What was not given is missed where it would usually stand.
     place = {"": "body", JSON: "body", MULTIPART: "multipart"}.get(essence, "query")
-    locations = {
-        field.alias or name: f"{place}.{field.alias or name}" for name, field in schema.model_fields.items()
-    }
-    locations |= {name: location for name, (location, _) in values.items()}
     try:
         options = schema.model_validate({name: value for name, (_, value) in values.items()})
     except ValidationError as error:
-        raise _refusal(error, schema, locations) from error
-    return Call(options, media_type, locations, raw.record)
+        raise _refusal(error, schema, _locations(schema, place, values)) from error
+    return Call(options, media_type, place, values, raw.record)
+
+
+def _locations(schema: type[Options], place: str, values: Mapping[str, Value]) -> dict[str, str]:
+    names = (field.alias or name for name, field in schema.model_fields.items())
+    return {name: f"{place}.{name}" for name in names} | {name: at for name, (at, _) in values.items()}
 
 
 def check(document: object, schema: type[M]) -> M:

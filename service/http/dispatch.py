@@ -1,4 +1,4 @@
-"""Runs the endpoints: a request's bytes in, the answer out, the work between in the scheduler's thread.
+"""Runs the endpoints: a request's bytes in, the answer out, the work between in the scheduler's hands.
 
 BentoML knows the endpoints and lists them in the Bento, but requests do not go its way, which leads through its
 middlewares, its router and a look-up of dependencies: two cores answered 830 requests a second of one image by it, and
@@ -6,11 +6,10 @@ middlewares, its router and a look-up of dependencies: two cores answered 830 re
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import TooLarge
@@ -26,29 +25,45 @@ Resolver = Callable[[str, str], Handler | None]
 
 
 class Dispatch:
-    """ASGI middleware; what is neither a POST to the path of one of `handlers` nor known to `resolve` passes."""
+    """ASGI middleware; what is neither a POST to the path of one of `handlers` nor known to `resolve` passes.
+
+    Args:
+        wait: what to await before a handler may begin; None: it may.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         handlers: Mapping[str, Handler],
         settings: Settings,
+        wait: Callable[[], Awaitable[object] | None] = lambda: None,
         resolve: Resolver = lambda _method, _path: None,
     ) -> None:
         self._app = app
         self._handlers = handlers
+        self._wait = wait
         self._resolve = resolve
         self._max_body_bytes = settings.max_body_bytes
+        self._timeout_s = settings.request_timeout_s
         self._scheduler = Scheduler(settings.batch_images)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises ServiceError, and what else the handler raises: the Gateway answers."""
-        handler = self._handler(scope) if scope["type"] == "http" else None
-        if handler is None:
+        """Raises what the Gateway answers: ServiceError, TimeoutError past the deadline, what else a handler raises."""
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        body = await _read_body(headers, receive, self._max_body_bytes)
+        handler = self._handler(scope)
+        if handler is None:
+            async with asyncio.timeout(self._timeout_s):
+                await self._app(scope, receive, send)
+            return
+        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
+        # The first of a name counts, as elsewhere.
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in reversed(scope["headers"])}
+        body: bytes | None = b""
+        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+            async with asyncio.timeout_at(deadline_s):
+                body = await _read_body(headers, receive, self._max_body_bytes)
         if body is None:
             return
         raw = RawRequest(
@@ -59,15 +74,19 @@ class Dispatch:
             record=scope[RECORD],
             headers=headers,
         )
+        if (loaded := self._wait()) is not None:
+            async with asyncio.timeout_at(deadline_s):
+                await loaded
         job = Job(handler(raw), raw.record)
         self._scheduler.submit(job)
-        answer = await job.result()
+        answer = await job.result(deadline_s)
         if isinstance(answer, Part):
-            await self._stream(job, answer, receive, send)
+            async with asyncio.timeout_at(deadline_s):
+                await self._stream(job, answer, deadline_s, receive, send)
         else:
             await answer(scope, receive, send)
 
-    async def _stream(self, job: Job, first: Part, receive: Receive, send: Send) -> None:
+    async def _stream(self, job: Job, first: Part, deadline_s: float, receive: Receive, send: Send) -> None:
         """Each part is computed when the one before it is on its way: a slow client holds up its own work alone."""
         headers = [
             (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in (first.headers or {}).items()
@@ -82,7 +101,7 @@ class Dispatch:
                     job.is_wanted = False
                     return
                 self._scheduler.submit(job)
-                part = await job.result()
+                part = await job.result(deadline_s)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             leaving.cancel()
@@ -101,7 +120,7 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes | None:
+async def _read_body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes | None:
     """The whole body; None where the client left. Counts what arrives, whatever Content-Length says."""
     error = TooLarge.at("body", f"may have {limit:,} bytes (a setting of this server)")
     if int(headers.get("content-length", "0")) > limit:

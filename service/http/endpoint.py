@@ -11,6 +11,7 @@ from service.http.calls import Call, RawRequest, parse
 from service.http.dispatch import Handler
 from service.scheduler import Work
 from service.schemas import Options
+from service.steps import LARGE_BYTES, aside
 
 T = TypeVar("T", bound=Options)
 
@@ -28,7 +29,7 @@ def endpoint(
 
     def decorate(method: Callable[[Any, Call[T]], Work]) -> Any:
         def work(service: Any, raw: RawRequest) -> Work:
-            call = parse(raw, schema, media_types)
+            call = yield from aside(len(raw.body) > LARGE_BYTES, parse, raw, schema, media_types)
             call.record.model = call.options.model
             with call.locating_errors():
                 return (yield from method(service, call))

@@ -4,11 +4,10 @@ Request ids, the deadline, one log line and one count a request, and problem+jso
 that protocol's own form) in place of whatever form BentoML or Starlette would give an error.
 """
 
-import asyncio
 import logging
 from http import HTTPStatus
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import telemetry
@@ -39,6 +38,8 @@ PATHS = (
 )
 _SUBTREES = ("/models/", "/static_content/", "/v2/")
 REQUEST_ID_HEADER = "X-Request-Id"
+_REQUEST_ID_BYTES = b"x-request-id"
+_EXACTLY = frozenset(("/", *PATHS))
 
 # nginx's number for a client that left before it was answered; it is logged, never sent.
 _CLIENT_GONE = 499
@@ -57,7 +58,8 @@ class Gateway:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = telemetry.request_id(Headers(scope=scope).get(REQUEST_ID_HEADER))
+        own_id = dict(scope["headers"]).get(_REQUEST_ID_BYTES)
+        request_id = telemetry.request_id(None if own_id is None else own_id.decode("latin-1"))
         reply = _Reply(scope, send, request_id)
         if scope["path"] in _NOT_COUNTED:
             await self._answer(scope, receive, reply)
@@ -68,14 +70,14 @@ class Gateway:
             record.status = reply.status or _CLIENT_GONE
 
     async def _answer(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
-        timeout_s = self._settings.request_timeout_s
         try:
             if not _is_served(scope["path"]):
                 raise _no_such_path(scope["path"])
-            async with asyncio.timeout(timeout_s):
-                await self._app(scope, receive, reply.send)
+            await self._app(scope, receive, reply.send)
         except TimeoutError:
-            await reply.fail(DeadlineExceeded(f"not answered within {timeout_s:g} seconds"))
+            await reply.fail(
+                DeadlineExceeded(f"not answered within {self._settings.request_timeout_s:g} seconds")
+            )
         except ServiceError as error:
             await reply.fail(error)
         except Exception:
@@ -97,14 +99,13 @@ class _Reply:
         if self._replaced:
             return
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(raw=message["headers"])
-            if message["status"] >= 400 and headers.get("content-type") != media_type(self._scope["path"]):
+            status, headers = message["status"], message["headers"]
+            if status >= 400 and not _is_ours(headers, self._scope["path"]):
                 self._replaced = True
-                await self._problem(_translate(message["status"], headers, self._scope))
+                await self._problem(_translate(status, Headers(raw=headers), self._scope))
                 return
-            self.status = message["status"]
-            headers[REQUEST_ID_HEADER] = self._request_id
-            message["headers"] = headers.raw
+            self.status = status
+            message["headers"] = [*headers, (_REQUEST_ID_BYTES, self._request_id.encode())]
         await self._send(message)
 
     async def fail(self, error: ServiceError) -> None:
@@ -118,6 +119,10 @@ class _Reply:
         response = to_response(error, self._scope["path"])
         response.headers[REQUEST_ID_HEADER] = self._request_id
         await response(self._scope, _no_more, self._send)
+
+
+def _is_ours(headers: list[tuple[bytes, bytes]], path: str) -> bool:
+    return Headers(raw=headers).get("content-type") == media_type(path)
 
 
 def _translate(status: int, headers: Headers, scope: Scope) -> ServiceError:
@@ -137,7 +142,7 @@ def _translate(status: int, headers: Headers, scope: Scope) -> ServiceError:
 
 def _is_served(path: str) -> bool:
     """Not served are BentoML's /schema.json and /healthz, and its redirects from paths that end in "/"."""
-    return path in ("/", *PATHS) or (path.startswith(_SUBTREES) and not path.endswith("/"))
+    return path in _EXACTLY or (path.startswith(_SUBTREES) and not path.endswith("/"))
 
 
 def _no_such_path(path: str) -> NotFound:
@@ -150,7 +155,10 @@ async def _no_more() -> Message:
 
 def _operation(path: str) -> str:
     """A label of metrics and logs: one of few, whatever a client asks for."""
+    name = path[1:]
+    if name in OPERATIONS:
+        return name
     if v2.is_inference(path):
         return "infer"
-    name = path[1:].partition("/")[0]
-    return name if f"/{name}" in PATHS else "other"
+    name = name.partition("/")[0]
+    return name if f"/{name}" in _EXACTLY else "other"

@@ -20,12 +20,12 @@ from service.loader import Models
 from service.scheduler import Work
 from service.schemas import JSON
 from service.settings import Settings
-from service.steps import run
+from service.steps import LARGE_BYTES, aside, run
 from service.v2 import models as v2_models
 from service.v2 import tensors as v2_tensors
 from service.v2.models import GraphModel
 from service.v2.schemas import IndexEntry, InferRequest, Live, ModelReady, Ready, ServerMetadata
-from service.v2.tensors import JSON_LENGTH_HEADER, Array
+from service.v2.tensors import JSON_LENGTH_HEADER, Array, Wanted
 
 NAME = "latentry"
 VERSION = "0.1.0"
@@ -104,17 +104,22 @@ def inference(models: Models, settings: Settings, method: str, path: str) -> Han
 def _infer(models: Models, settings: Settings, name: str, version: str | None, raw: RawRequest) -> Work:
     raw.record.model = name.rpartition(".")[0]
     served = v2_models.find(models.registry(), name, version)
-    body = compression.decompress(raw.body, raw.headers.get("content-encoding"), settings.max_body_bytes)
-    document, binary = v2_tensors.split(body, raw.headers.get(JSON_LENGTH_HEADER))
-    request = calls.check(document, InferRequest)
+    request, inputs = yield from aside(len(raw.body) > LARGE_BYTES, _read, raw, served, settings)
     wanted = v2_tensors.wanted_outputs(request, served.operation)
-    limit = v2_models.most_rows(served.operation, settings)
-    inputs = v2_tensors.read(request.inputs, binary, served, limit)
     outputs = yield from run(served.graph, **inputs)
     _check_outputs(served, outputs)
     if v2_models.has_images(served.operation):
         raw.record.images = len(outputs[0])
-    return _answer(raw, *v2_tensors.write(served, request.id, outputs, wanted))
+    large = sum(output.nbytes for output in outputs) > LARGE_BYTES
+    return (yield from aside(large, _answer, raw, served, request, outputs, wanted))
+
+
+def _read(raw: RawRequest, served: GraphModel, settings: Settings) -> tuple[InferRequest, dict[str, Array]]:
+    body = compression.decompress(raw.body, raw.headers.get("content-encoding"), settings.max_body_bytes)
+    document, binary = v2_tensors.split(body, raw.headers.get(JSON_LENGTH_HEADER.lower()))
+    request = calls.check(document, InferRequest)
+    limit = v2_models.most_rows(served.operation, settings)
+    return request, v2_tensors.read(request.inputs, binary, served, limit)
 
 
 def _check_outputs(served: GraphModel, outputs: tuple[Array, ...]) -> None:
@@ -126,7 +131,14 @@ def _check_outputs(served: GraphModel, outputs: tuple[Array, ...]) -> None:
             )
 
 
-def _answer(raw: RawRequest, body: bytes, json_length: int | None) -> Response:
+def _answer(
+    raw: RawRequest,
+    served: GraphModel,
+    request: InferRequest,
+    outputs: tuple[Array, ...],
+    wanted: list[Wanted],
+) -> Response:
+    body, json_length = v2_tensors.write(served, request.id, outputs, wanted)
     headers = {"Vary": "Accept-Encoding"}
     if json_length is not None:
         headers[JSON_LENGTH_HEADER] = str(json_length)

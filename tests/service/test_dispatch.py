@@ -2,21 +2,23 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 
 import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import telemetry
 from service.errors import BadRequest
 from service.http.calls import RawRequest
 from service.http.dispatch import Dispatch, Handler
 from service.http.gateway import Gateway
 from service.scheduler import Part, Work
 from service.settings import Settings
+from service.steps import aside
+from service.telemetry.logs import request_of_context
 
 SETTINGS = Settings(request_timeout_s=0.5, max_body_bytes=1024)
 SCOPE = {"type": "http", "method": "POST", "path": "/sample", "query_string": b"", "headers": []}
@@ -58,7 +60,7 @@ async def test_a_resolver_finds_handlers_by_method_and_path() -> None:
     def resolve(method: str, path: str) -> Handler | None:
         return partial(put, path) if method == "PUT" else None
 
-    app = Gateway(Dispatch(bentoml, {"/sample": echo}, SETTINGS, resolve), SETTINGS)
+    app = Gateway(Dispatch(bentoml, {"/sample": echo}, SETTINGS, resolve=resolve), SETTINGS)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
         answer = await http.put("/v2/a/b", headers={"X-Mine": "yes"})
         assert answer.json() == ["/v2/a/b", "yes"]
@@ -92,18 +94,17 @@ async def test_what_a_handler_raises_is_answered(error: Exception, status: int) 
     assert "secret" not in answer.text
 
 
-async def test_a_handler_runs_in_a_thread_within_the_request() -> None:
+async def test_a_handler_runs_within_the_request() -> None:
     seen = []
 
     def handler(raw: RawRequest) -> Work:
         yield from ()
-        seen.append((threading.current_thread(), telemetry.current()))
+        seen.append(request_of_context.get())
         return Response()
 
     async with client(handler) as http:
         await http.post("/sample", headers={"X-Request-Id": "abc"})
-    [(thread, record)] = seen
-    assert thread is not threading.main_thread()
+    [record] = seen
     assert record is not None
     assert record.request_id == "abc"
 
@@ -112,10 +113,12 @@ async def test_a_request_that_timed_out_while_it_waited_is_not_computed() -> Non
     begun = []
     release = threading.Event()
 
-    def handler(raw: RawRequest) -> Work:
-        yield from ()
-        begun.append(raw.body)
+    def busy(body: bytes) -> None:
+        begun.append(body)
         release.wait(10)
+
+    def handler(raw: RawRequest) -> Work:
+        yield from aside(True, busy, raw.body)
         return Response()
 
     async with client(handler) as http:
@@ -191,8 +194,29 @@ async def test_a_client_that_left_is_not_answered() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await stack(echo)(SCOPE, receive, send)
+    await stack(echo)({**SCOPE, "headers": [(b"content-length", b"2")]}, receive, send)
     assert sent == []
+
+
+async def test_a_body_that_stops_coming_is_given_up() -> None:
+    async def halves() -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.sleep(5)
+
+    started_s = time.perf_counter()
+    async with client(echo) as http:
+        answer = await http.post("/sample", content=halves())
+    assert (answer.status_code, answer.json()["detail"]) == (504, "not answered within 0.5 seconds")
+    assert time.perf_counter() - started_s < 2
+
+
+async def test_what_is_not_ours_has_a_deadline_too() -> None:
+    async def sleeps(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(5)
+
+    app = Gateway(Dispatch(sleeps, {}, SETTINGS), SETTINGS)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        assert (await http.get("/models")).status_code == 504
 
 
 def _receive_once() -> Receive:

@@ -14,6 +14,7 @@ from service.errors import BadRequest, NotFound
 from service.manifest import Operation
 from service.operations import DiscriminatorScore, ElboScore
 from service.registry import Model, Registry
+from service.runtime import Graph
 from tests.service import bundles, finished
 from tests.service.bundles import DIM, GREY, Net
 
@@ -172,7 +173,7 @@ def test_a_sample_is_the_decoding_of_its_draw(registry: Registry) -> None:
 def test_a_model_that_breaks_by_itself_does_not_blame_the_caller(make: Make) -> None:
     model = make({"generate": flat(ONE)})
     (z,) = finished.draw(model, [1])
-    broken = replace(model, graphs={"generate": Overflow()})  # type: ignore[dict-item]  # a stand-in
+    broken = replace(model, graphs={"generate": Overflow(model.graph("generate"))}, chains={})  # type: ignore[dict-item]  # a stand-in
     with pytest.raises(FloatingPointError, match="made/1 makes no finite image of row 0"):
         finished.sample(broken, [1])
     with pytest.raises(BadRequest, match="latents: are too large"):
@@ -180,8 +181,14 @@ def test_a_model_that_breaks_by_itself_does_not_blame_the_caller(make: Make) -> 
 
 
 class Overflow:
-    def run(self, z: Any) -> tuple[Any]:
-        return (np.full((len(z), 1, 8, 8), np.nan, np.float32),)
+    run_images = 64
+
+    def __init__(self, generate: Graph) -> None:
+        self.operation = generate.operation
+        self.check = generate.check
+
+    def compute(self, inputs: Any) -> tuple[Any]:
+        return (np.full((len(inputs["z"]), 1, 8, 8), np.nan, np.float32),)
 
 
 def test_colours_and_sides_keep_their_places(registry: Registry) -> None:

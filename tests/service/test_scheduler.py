@@ -1,4 +1,4 @@
-"""Jobs of several requests on one thread: what shares a run, what waits, and what a fault touches."""
+"""Jobs of several requests: what shares a run, what waits, what is done aside, and what a fault touches."""
 
 import asyncio
 import threading
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from service import manifest, telemetry
 from service.runtime import Graph
 from service.scheduler import Job, Part, Scheduler, Work
-from service.steps import run
+from service.steps import aside, run
+from service.telemetry.logs import request_of_context
 
 Array = NDArray[Any]
 ROWS = 8
@@ -24,11 +25,8 @@ class Doubling:
 
     def __init__(self) -> None:
         self.runs: list[list[float]] = []
-        self.gate = threading.Event()
-        self.gate.set()
 
     def run(self, names: list[str], feed: Mapping[str, Array]) -> list[Array]:
-        self.gate.wait(5)
         x = feed["x"]
         self.runs.append(x[:, 0].tolist())
         if 13 in x:
@@ -54,25 +52,23 @@ def job(work: Work) -> Job:
     return Job(work, telemetry.Record("sample", "id"))
 
 
-async def done_together(scheduler: Scheduler, session: Doubling, works: list[Work]) -> list[Any]:
-    """The results of jobs that all arrive while the session is busy with another."""
-    session.gate.clear()
-    first = job(doubled(graph(session), rows(0)))
-    scheduler.submit(first)
+async def result(one: Job) -> Any:
+    return await one.result(asyncio.get_running_loop().time() + 10)
+
+
+async def done_together(scheduler: Scheduler, works: list[Work]) -> list[Any]:
+    """The results of jobs that arrive in one turn of the loop."""
     jobs = [job(work) for work in works]
     for one in jobs:
         scheduler.submit(one)
-    session.gate.set()
-    await first.result()
-    session.runs.pop(0)
-    return await asyncio.gather(*(one.result() for one in jobs), return_exceptions=True)
+    return await asyncio.gather(*(result(one) for one in jobs), return_exceptions=True)
 
 
 async def test_requests_of_one_graph_share_a_run() -> None:
     session = Doubling()
     g = graph(session)
     works = [doubled(g, rows(*x)) for x in ([1], [2, 3], [4])]
-    assert await done_together(Scheduler(ROWS), session, works) == [[2], [4, 6], [8]]
+    assert await done_together(Scheduler(ROWS), works) == [[2], [4, 6], [8]]
     assert session.runs == [[1, 2, 3, 4]]
 
 
@@ -80,7 +76,7 @@ async def test_no_run_is_longer_than_the_limit() -> None:
     session = Doubling()
     g = graph(session)
     works = [doubled(g, rows(i, i + 100)) for i in range(1, 5)]
-    assert await done_together(Scheduler(3), session, works) == [[2 * i, 2 * i + 200] for i in range(1, 5)]
+    assert await done_together(Scheduler(3), works) == [[2 * i, 2 * i + 200] for i in range(1, 5)]
     assert all(len(found) <= 3 for found in session.runs)
     assert session.runs[0] == [1, 101, 2]  # a request's rows may lie in two runs
 
@@ -88,7 +84,7 @@ async def test_no_run_is_longer_than_the_limit() -> None:
 async def test_with_a_limit_of_one_no_run_is_shared_and_none_is_cut() -> None:
     session = Doubling()
     g = graph(session)
-    assert await done_together(Scheduler(1), session, [doubled(g, rows(1, 2)), doubled(g, rows(3))]) == [
+    assert await done_together(Scheduler(1), [doubled(g, rows(1, 2)), doubled(g, rows(3))]) == [
         [2, 4],
         [6],
     ]
@@ -98,31 +94,114 @@ async def test_with_a_limit_of_one_no_run_is_shared_and_none_is_cut() -> None:
 async def test_two_graphs_do_not_share() -> None:
     one, other = Doubling(), Doubling()
     works = [doubled(graph(one), rows(1)), doubled(graph(other), rows(2))]
-    assert await done_together(Scheduler(ROWS), one, works) == [[2], [4]]
+    assert await done_together(Scheduler(ROWS), works) == [[2], [4]]
     assert (one.runs, other.runs) == ([[1]], [[2]])
 
 
-async def test_a_long_request_lets_short_ones_pass() -> None:
+async def test_a_long_request_lets_short_ones_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.scheduler.PIECE_ROWS", 4)
     session, order = Doubling(), []
-    long, short = graph(session), graph(session)
+    g, other = graph(session), graph(session)
 
     def told(name: str, work: Work) -> Work:
-        result = yield from work
+        done = yield from work
         order.append(name)
-        return result
+        return done
 
-    works = [told("long", doubled(long, rows(*range(20, 45)))), told("short", doubled(short, rows(1)))]
-    results = await done_together(Scheduler(ROWS), session, works)
-    assert results == [[2 * i for i in range(20, 45)], [2]]
-    assert order == ["short", "long"]
-    assert [len(found) for found in session.runs] == [8, 1, 8, 8, 1]
+    long = range(20, 40)
+    works = [told("long", doubled(g, rows(*long)))]
+    works += [told("short", doubled(g, rows(1))), told("other", doubled(other, rows(2)))]
+    assert await done_together(Scheduler(ROWS), works) == [[2 * i for i in long], [2], [4]]
+    assert order == ["short", "other", "long"]
+    # A short one finds room beside a piece of the long one; another graph has its turn after it.
+    assert [len(found) for found in session.runs] == [5, 1, 4, 4, 4, 4]
+    assert session.runs[0] == [20, 21, 22, 23, 1]
+
+
+async def test_who_comes_while_others_come_is_waited_for() -> None:
+    session = Doubling()
+    g, scheduler = graph(session), Scheduler(ROWS)
+    jobs = [job(doubled(g, rows(i))) for i in range(6)]
+
+    async def arrive() -> None:
+        for one in jobs:
+            scheduler.submit(one)
+            await asyncio.sleep(0)  # each in another turn of the loop
+
+    await arrive()
+    assert await asyncio.gather(*map(result, jobs)) == [[2 * i] for i in range(6)]
+    assert session.runs == [[0, 1, 2, 3, 4, 5]]
+
+
+async def test_a_full_run_waits_for_nobody() -> None:
+    session = Doubling()
+    g = graph(session)
+    await done_together(Scheduler(2), [doubled(g, rows(i)) for i in range(5)])
+    assert session.runs == [[0, 1], [2, 3], [4]]
+
+
+async def test_what_takes_long_is_done_in_a_thread_and_holds_nobody_up() -> None:
+    g, scheduler, release, threads = graph(Doubling()), Scheduler(ROWS), threading.Event(), []
+
+    def slow() -> int:
+        threads.append((threading.current_thread(), request_of_context.get()))
+        release.wait(5)
+        return 7
+
+    def work() -> Work:
+        got = yield from aside(True, slow)
+        (y,) = yield from run(g, x=rows(got))
+        return y[0, 0]
+
+    with telemetry.Record("sample", "whose") as record:
+        long = job(work())
+    scheduler.submit(long)
+    assert await done_together(scheduler, [doubled(g, rows(1))]) == [[2]]
+    release.set()
+    assert await result(long) == 14
+    assert threads[0][0] is not threading.current_thread()
+    assert threads[0][1] is record
+
+
+async def test_what_is_raised_aside_is_the_works_own() -> None:
+    def work() -> Work:
+        try:
+            yield from aside(True, lambda: 1 / 0)
+        except ZeroDivisionError:
+            return "mended"
+
+    one = job(work())
+    Scheduler(ROWS).submit(one)
+    assert await result(one) == "mended"
+
+
+async def test_past_the_deadline_nothing_more_is_computed() -> None:
+    session, closed = Doubling(), []
+    g, scheduler = graph(session), Scheduler(ROWS)
+
+    def work() -> Work:
+        try:
+            for value in range(100):
+                yield from run(g, x=rows(value))
+                yield from aside(True, time.sleep, 0.01)
+        finally:
+            closed.append(True)
+
+    late = job(work())
+    scheduler.submit(late)
+    with pytest.raises(TimeoutError):
+        await late.result(late.loop.time() + 0.1)
+    computed = len(session.runs)
+    assert 0 < computed < 50
+    await asyncio.sleep(0.05)
+    assert (len(session.runs), closed) == (computed, [True])
 
 
 async def test_only_the_one_at_fault_hears_of_it() -> None:
     session = Doubling()
     g = graph(session)
     good, bad, also_good = await done_together(
-        Scheduler(ROWS), session, [doubled(g, rows(1)), doubled(g, rows(13)), doubled(g, rows(2, 3))]
+        Scheduler(ROWS), [doubled(g, rows(1)), doubled(g, rows(13)), doubled(g, rows(2, 3))]
     )
     assert (good, also_good) == ([2], [4, 6])
     assert isinstance(bad, RuntimeError)
@@ -138,14 +217,14 @@ async def test_where_memory_does_not_suffice_for_all_each_is_computed_alone(
     monkeypatch.setattr("service.scheduler.np.concatenate", concatenate)
     session = Doubling()
     g = graph(session)
-    assert await done_together(Scheduler(ROWS), session, [doubled(g, rows(1)), doubled(g, rows(2))]) == [
+    assert await done_together(Scheduler(ROWS), [doubled(g, rows(1)), doubled(g, rows(2))]) == [
         [2],
         [4],
     ]
     assert session.runs == [[1], [2]]
 
 
-async def test_the_thread_outlives_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_scheduler_outlives_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     g, scheduler = graph(Doubling()), Scheduler(ROWS)
 
     def stubborn() -> Work:
@@ -157,7 +236,7 @@ async def test_the_thread_outlives_whatever_happens(monkeypatch: pytest.MonkeyPa
 
     left = job(stubborn())
     scheduler.submit(left)
-    assert await left.result() == Part(b"")
+    assert await result(left) == Part(b"")
     left.is_wanted = False
     scheduler.submit(left)
     with monkeypatch.context() as patch:
@@ -167,7 +246,7 @@ async def test_the_thread_outlives_whatever_happens(monkeypatch: pytest.MonkeyPa
         await asyncio.sleep(0.05)
     after = job(doubled(g, rows(3)))
     scheduler.submit(after)
-    assert await after.result() == [6]
+    assert await result(after) == [6]
 
 
 async def test_an_operation_can_mend_what_a_graph_raises() -> None:
@@ -181,44 +260,30 @@ async def test_an_operation_can_mend_what_a_graph_raises() -> None:
 
     one = job(careful())
     Scheduler(ROWS).submit(one)
-    assert await one.result() == [2]
+    assert await result(one) == [2]
 
 
 async def test_wrong_inputs_are_the_operations_fault() -> None:
     one = job(run(graph(Doubling()), x=np.zeros((1, 2), np.float32)))
     Scheduler(ROWS).submit(one)
     with pytest.raises(ValueError, match="x must be float32"):
-        await one.result()
+        await result(one)
 
 
 async def test_nobody_waits_nobody_computes() -> None:
-    session, closed = Doubling(), []
-    g = graph(session)
-
-    def work() -> Work:
-        try:
-            yield from run(g, x=rows(7))
-            yield from run(g, x=rows(8))
-        finally:
-            closed.append(True)
-
-    scheduler = Scheduler(ROWS)
-    session.gate.clear()
-    busy, left = job(doubled(graph(session), rows(0))), job(work())
+    session = Doubling()
+    g, scheduler = graph(session), Scheduler(ROWS)
+    busy, left = job(doubled(graph(Doubling()), rows(*range(20, 100)))), job(doubled(g, rows(7)))
     scheduler.submit(busy)
     scheduler.submit(left)
-    waiting = asyncio.create_task(left.result())
-    await asyncio.sleep(0.02)
+    waiting = asyncio.create_task(result(left))
+    await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    session.gate.set()
-    await busy.result()
-    last = job(doubled(g, rows(9)))
-    scheduler.submit(last)
-    assert await last.result() == [18]
-    assert session.runs == [[0], [9]]
-    assert closed in ([], [True])  # closed where it had begun
+    await result(busy)
+    assert await done_together(scheduler, [doubled(g, rows(9))]) == [[18]]
+    assert session.runs == [[9]]
 
 
 async def test_parts_come_one_by_one() -> None:
@@ -233,15 +298,17 @@ async def test_parts_come_one_by_one() -> None:
     scheduler, one = Scheduler(ROWS), job(work())
     for expected in (Part(b"2"), Part(b"4"), None):
         scheduler.submit(one)
-        assert await one.result() == expected
+        assert await result(one) == expected
 
 
 async def test_inference_is_timed_for_each_request() -> None:
-    session = Doubling()
-    one = job(doubled(graph(session), rows(1)))
-    session.gate.clear()
-    started = time.perf_counter()
+    class Slow(Doubling):
+        def run(self, names: list[str], feed: Mapping[str, Array]) -> list[Array]:
+            time.sleep(0.05)
+            return super().run(names, feed)
+
+    one = job(doubled(graph(Slow()), rows(1)))
+    started_s = time.perf_counter()
     Scheduler(ROWS).submit(one)
-    threading.Timer(0.05, session.gate.set).start()
-    await one.result()
-    assert 0.03 < one.record.inference_s <= time.perf_counter() - started
+    await result(one)
+    assert 0.05 <= one.record.inference_s <= time.perf_counter() - started_s
