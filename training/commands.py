@@ -14,6 +14,7 @@ from training.evaluate import evaluate_folder
 from training.families import build
 from training.families.gan import GANConfig
 from training.feature_space import FeatureSpace, published_classifier
+from training.files import write_whole
 from training.loop import train
 from training.report import Report
 from training.run_dir import RunDir
@@ -62,12 +63,17 @@ def train_recipe(
         run.resume(config) if resume else run.create(config)
         run.begin_session(dataset, fabric.device, fabric.world_size)
     fabric.barrier()
+    if resume and fabric.is_global_zero and not run.checkpoint.exists():
+        print(f"{run.path} has no checkpoint yet: it begins at its first image")
     outcome = train(config, dataset, run, fabric, minutes=minutes, resume=resume)
     if fabric.is_global_zero:
         print(
             f"{outcome.images_seen:,} images in {outcome.seconds / 60:.1f} minutes, "
             f"stopped by {outcome.stopped_by}; the run is in {run.path}"
         )
+        if outcome.images_seen < config.images:
+            more = " and more --minutes" if outcome.stopped_by == "minutes" else ""
+            print(f"to go on, give the same command with --resume{more}")
 
 
 def evaluate_model(model: str, data: Path | None, device: str, classifier: Path | None) -> None:
@@ -89,7 +95,7 @@ def evaluate_model(model: str, data: Path | None, device: str, classifier: Path 
         old = f"{recorded[result.name]:12.5g}" if result.name in recorded else f"{'-':>12}"
         print(f"{result.name:26} {result.value:12.5g} {old}  {result.protocol}")
     if not published:
-        metrics.write_text(report.to_json())
+        write_whole(metrics, report.to_json().encode())
     elif before and (differences := report.differences(before)):
         raise EvaluationError(f"{folder}: does not reproduce its record: {'; '.join(differences)}")
 

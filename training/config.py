@@ -96,7 +96,7 @@ def load_recipe(name: str) -> Config:
         raise ConfigError(f"no recipe {name!r}: choose one of {', '.join(recipes())}, or give a .toml file")
     try:
         return parse(tomllib.loads(path.read_text()))
-    except (ConfigError, tomllib.TOMLDecodeError) as error:
+    except (ConfigError, ValueError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
 
 
@@ -104,7 +104,7 @@ def load_json(path: Path) -> Config:
     """Read the `config.json` that lies beside the weights."""
     try:
         return parse(json.loads(path.read_text()))
-    except (ConfigError, json.JSONDecodeError) as error:
+    except (ConfigError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from training.data.download import download_folder
 from training.data.layouts import read_split
+from training.data.reading import reading
 from training.data.samples import Samples, Split
 from training.errors import DataError
 
@@ -176,7 +177,8 @@ def load(name: str, split: Split, data: Path | None = None, download: bool = Tru
         raise DataError(f"split: expected one of {', '.join(get_args(Split))}, found {split!r}")
     known = KNOWN.get(name)
     path = data if data is not None else _locate(name, known, download)
-    samples = read_split(path, split, known.held_out if known else None)
+    with reading(path):
+        samples = read_split(path, split, known.held_out if known else None)
     digest = _digest(samples)
     published = known is not None and known.digests[split] == digest
     return Dataset(

@@ -6,6 +6,7 @@ UserError
   RunDirError      a run folder is in the way, or is not one
   CheckpointError  weights cannot be read or do not fit
   TrainingError    a run cannot go on
+  WriteError       a file cannot be written
   EvaluationError  a published model does not reproduce its record
   ExportError      a model cannot become a bundle
 """
@@ -33,6 +34,10 @@ class CheckpointError(UserError):
 
 class TrainingError(UserError):
     """The message says what happened and what to do."""
+
+
+class WriteError(UserError):
+    """The message names the file, the reason and the remedy."""
 
 
 class EvaluationError(UserError):

@@ -29,6 +29,7 @@ from training.families.ae import AEConfig
 from training.families.gan import GANConfig
 from training.families.vae import VAEConfig
 from training.feature_space import batches
+from training.files import writing
 from training.metrics.elbo import mse
 from training.onnx_graph import OPSET, Graph, export_graph, open_session
 from training.pictures import sheet_png
@@ -47,6 +48,7 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
 
     Raises:
         ExportError: the run was not evaluated, a graph is not the network, or the version exists.
+        WriteError: the disk is full; nothing is left of the version then.
     """
     if not run.metrics.exists():
         raise ExportError(f"{run.metrics} is missing: run `python -m training evaluate {run.path}` first")
@@ -82,10 +84,11 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
         files[priors.FILE] = (run.path / priors.FILE).read_bytes()
     if trained.correction is not None:
         files[class_correction.FILE] = (run.path / class_correction.FILE).read_bytes()
-    try:
-        return write_bundle(models, fields, files)
-    except FileExistsError as error:
-        raise ExportError(str(error)) from error
+    with writing(folder / str(fields["version"])):
+        try:
+            return write_bundle(models, fields, files)
+        except FileExistsError as error:
+            raise ExportError(str(error)) from error
 
 
 def _golden_inputs(config: Config, test: TrainingData) -> dict[str, Tensor]:

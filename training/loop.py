@@ -13,19 +13,17 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from training.checkpoint import State, restore, save
+from training.checkpoint import State, last_checkpoint, non_finite, restore, save
 from training.config import Config
 from training.datasets import Dataset, spread
+from training.divergence import NON_FINITE_STEPS, Watch
 from training.ema import ramped_half_life, update_average
-from training.errors import TrainingError
+from training.errors import TrainingError, WriteError
 from training.families import Family, build, latent_dim
 from training.player import Player, Progress
 from training.recorder import Recorder
 from training.run_dir import RunDir
 from training.schedule import learning_rate, micro_batches
-
-NON_FINITE_STEPS = 10
-"""Steps in a row with a non-finite loss after which a run stops."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +50,16 @@ def train(
     `quiet` leaves out the progress bar.
 
     Raises:
-        TrainingError: the loss stayed non-finite, or the data makes no batch. The last good checkpoint is kept.
-        CheckpointError: `resume` from a file that does not fit.
+        TrainingError: losses or weights are not finite, or the data makes no batch. The last good checkpoint is kept.
+        CheckpointError: `resume` from a file that is damaged or does not fit.
+        WriteError: the disk is full. The last checkpoint is kept.
     """
     _check_batches(config, data, fabric)
     images = torch.from_numpy(data.images).to(fabric.device)
     labels = None if data.labels is None else torch.from_numpy(data.labels).to(fabric.device)
-    shape = (images.shape[1], images.shape[2], images.shape[3])
+    _, channels, height, width = images.shape
     torch.manual_seed(config.seed)
-    family = build(config.model, shape, len(data.class_names or ()))
+    family = build(config.model, (channels, height, width), len(data.class_names or ()))
     averages = _averages(family, fabric.device)
     players = _players(family, config, fabric)
     # Ranks share weights and data order, but must not share their noise.
@@ -73,20 +72,25 @@ def train(
         if fabric.global_rank:
             # The stored random state is that of the first rank.
             torch.manual_seed(config.seed + 1_000_003 * fabric.global_rank + state.step)
-    if fabric.is_global_zero:
-        run.trim_log(state.images_seen)
     step, seen, stopped_by = state.step, state.images_seen, "images"
     started = time.monotonic() - state.seconds
-    bad_steps = torch.zeros((), dtype=torch.int64, device=fabric.device)
+    watch = Watch(run.checkpoint, config.batch_size, fabric.device)
 
     def checkpoint() -> None:
         # Never over a good one with weights that are lost.
-        if fabric.is_global_zero and not bad_steps and _finite(players):
-            now = State(step, seen, time.monotonic() - started, config.sha256(), fabric.world_size)
-            save(run.checkpoint, now, players, averages)
+        if not watch.steps:
+            if lost := non_finite(players, averages):
+                raise watch.error(lost, step, seen)
+            if fabric.is_global_zero:
+                now = State(step, seen, time.monotonic() - started, config.sha256(), fabric.world_size)
+                save(run.checkpoint, now, players, averages)
         fabric.barrier()
 
-    with Recorder(run, config, seen, fabric.is_global_zero, quiet) as recorder, _stop_signals() as received:
+    with (
+        _told_how_to_go_on(run),
+        Recorder(run, config, seen, fabric.is_global_zero, quiet) as recorder,
+        _stop_signals() as received,
+    ):
         while seen < config.images:
             _set_learning_rate(players, learning_rate(config.optimizer, seen, config.images))
             batches = micro_batches(images, labels, config, step, fabric.global_rank, fabric.world_size)
@@ -94,13 +98,12 @@ def train(
             _update_averages(averages, players, config, seen)
             before, step, seen = seen, step + 1, seen + config.batch_size
             recorder.step()
-            finite = torch.stack([value.isfinite() for value in scalars.values()]).all()
-            bad_steps = torch.where(finite, 0, bad_steps + 1)
+            watch.note(scalars)
 
             log_due = _crossed(before, seen, config.log_every_images)
             # Reading a value waits for the GPU, so there it is done only when the step is logged.
             if log_due or fabric.device.type == "cpu":
-                _check_finite(int(bad_steps), scalars, seen, run)
+                watch.check(step, seen, allowed=NON_FINITE_STEPS - 1)
             if log_due:
                 recorder.scalars({k: v.item() for k, v in scalars.items()}, seen, time.monotonic() - started)
             if _crossed(before, seen, config.grid_every_images) or seen >= config.images:
@@ -111,9 +114,8 @@ def train(
             if _agreed(fabric, bool(received) or out_of_time, step):
                 stopped_by = received[0] if received else "minutes" if out_of_time else "another process"
                 break
+        watch.check(step, seen, allowed=0)
         checkpoint()
-    if bad_steps or not _finite(players):
-        raise TrainingError(f"the run ended with non-finite losses or weights; {_remedy(run)}")
     return Outcome(seen, time.monotonic() - started, stopped_by)
 
 
@@ -176,22 +178,12 @@ def _set_learning_rate(players: Mapping[str, Player], lr: float) -> None:
             group["lr"] = lr
 
 
-def _finite(players: Mapping[str, Player]) -> bool:
-    return all(bool(p.isfinite().all()) for player in players.values() for p in player.plain.parameters())
-
-
-def _check_finite(bad_steps: int, scalars: Mapping[str, Tensor], seen: int, run: RunDir) -> None:
-    if bad_steps >= NON_FINITE_STEPS:
-        name, value = next((k, v.item()) for k, v in scalars.items() if not v.isfinite())
-        raise TrainingError(
-            f"{name} is {value}, and {bad_steps} steps in a row were so, at {seen:,} images; {_remedy(run)}"
-        )
-
-
-def _remedy(run: RunDir) -> str:
-    return (
-        f"the last good checkpoint is {run.checkpoint}; lower optimizer.lr or add a penalty, and start again"
-    )
+@contextmanager
+def _told_how_to_go_on(run: RunDir) -> Iterator[None]:
+    try:
+        yield
+    except WriteError as error:
+        raise WriteError(f"{error} with --resume; {last_checkpoint(run.checkpoint)}") from error
 
 
 def _agreed(fabric: Fabric, stop: bool, step: int) -> bool:

@@ -8,11 +8,13 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from training.files import write_whole
+
 
 def save_sheet(path: Path, images: Tensor) -> None:
     """Write `sheet_png` to a file, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(sheet_png(images))
+    write_whole(path, sheet_png(images))
 
 
 def sheet_png(images: Tensor, columns: int | None = None) -> bytes:

@@ -5,10 +5,10 @@ from types import TracebackType
 from typing import Self
 
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from training.config import Config
+from training.events import EventFile
 from training.pictures import save_sheet
 from training.run_dir import RunDir
 
@@ -27,17 +27,18 @@ class Recorder:
             mininterval=0.5,
             disable=quiet or not enabled,
         )
-        self._writer = SummaryWriter(str(run.tensorboard), purge_step=images_seen) if enabled else None
+        if enabled:
+            run.trim_log(images_seen)
+        self._events = EventFile(run.tensorboard, first_step=images_seen + 1) if enabled else None
 
     def step(self) -> None:
         self._bar.update(self._batch)
 
     def scalars(self, values: Mapping[str, float], images_seen: int, seconds: float) -> None:
-        if self._writer is None:
+        if self._events is None:
             return
         self._run.append_log({"images_seen": images_seen, "seconds": round(seconds, 3), **values})
-        for key, value in values.items():
-            self._writer.add_scalar(key, value, images_seen)
+        self._events.add(values, images_seen)
         self._bar.set_postfix({key: f"{value:.4g}" for key, value in values.items()}, refresh=False)
 
     def grid(self, images: Tensor, images_seen: int) -> None:
@@ -51,5 +52,5 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._bar.close()
-        if self._writer is not None:
-            self._writer.close()
+        if self._events is not None:
+            self._events.close()

@@ -12,6 +12,7 @@ import torch
 from training.config import Config, load_json
 from training.datasets import Dataset
 from training.errors import RunDirError
+from training.files import write_whole, writing
 
 
 @dataclass(frozen=True)
@@ -57,21 +58,25 @@ class RunDir:
             raise RunDirError(
                 f"{self.path} holds a run: add --resume to go on with it, or give another --out"
             )
-        (self.path / "grids").mkdir(parents=True, exist_ok=True)
-        self.config.write_text(config.to_json())
+        with writing(self.path):
+            (self.path / "grids").mkdir(parents=True, exist_ok=True)
+        write_whole(self.config, config.to_json().encode())
 
     def resume(self, config: Config) -> None:
         """Check that `config` is the one this run was started with.
 
         Raises:
-            RunDirError: no run here, or another config; the message names the first key that differs.
+            RunDirError: no run here, or another config; the message names each key that differs.
         """
         if not self.config.exists():
             raise RunDirError(f"{self.path} holds no run to resume: leave out --resume to start one")
         started = load_json(self.config)
         if started != config:
             differences = _differences(json.loads(started.to_json()), json.loads(config.to_json()))
-            raise RunDirError(f"{self.path} was started with another config: {differences[0]}")
+            raise RunDirError(
+                f"{self.path} was started with another config: {'; '.join(differences)}: "
+                "resume with the recipe and the flags of the first start, or begin a new run with another --out"
+            )
 
     def trim_log(self, images_seen: int) -> None:
         """Drop what was logged after the checkpoint that a run goes on from."""
@@ -81,25 +86,30 @@ class RunDir:
                 for line in self.log.read_text().splitlines()
                 if line.endswith("}") and json.loads(line)["images_seen"] <= images_seen
             ]
-            self.log.write_text("".join(line + "\n" for line in kept))
+            write_whole(self.log, "".join(line + "\n" for line in kept).encode())
 
     def append_log(self, row: Mapping[str, float]) -> None:
-        with self.log.open("a") as stream:
+        with writing(self.log), self.log.open("a") as stream:
             stream.write(json.dumps(row) + "\n")
 
     def begin_session(self, data: Dataset, device: torch.device, devices: int) -> None:
         """Note what this session trains on, for the model card.
 
         Raises:
-            RunDirError: the run was begun on other data.
+            RunDirError: the run was begun on other data or with another torch; each makes other weights.
         """
         before = Provenance.read(self.provenance) if self.provenance.exists() else None
         source = DataSource(data.name, data.licence, data.source, data.digest, len(data.images))
-        if before and before.data != source:
-            raise RunDirError(
-                f"{self.path} was begun on other data (sha256 {before.data.sha256[:12]}, now {source.sha256[:12]}): "
-                "give the same --data"
+        if before:
+            differences = _differences(
+                _decisive(before.data, before.sessions[-1].torch), _decisive(source, torch.__version__)
             )
+            if differences:
+                raise RunDirError(
+                    f"{self.path} was begun with other data or another torch: {'; '.join(differences)}: "
+                    "go on with the --data and the torch of the first start, or begin a new run with another --out"
+                )
+            source = before.data
         session = Session(
             device=device_name(device),
             devices=devices,
@@ -109,7 +119,8 @@ class RunDir:
             commit=git_commit(),
         )
         sessions = (*(before.sessions if before else ()), session)
-        self.provenance.write_text(json.dumps(asdict(Provenance(source, sessions)), indent=2) + "\n")
+        text = json.dumps(asdict(Provenance(source, sessions)), indent=2) + "\n"
+        write_whole(self.provenance, text.encode())
 
 
 @dataclass(frozen=True)
@@ -142,8 +153,14 @@ class Provenance:
 
     @classmethod
     def read(cls, path: Path) -> "Provenance":
-        raw = json.loads(path.read_text())
-        return cls(DataSource(**raw["data"]), tuple(Session(**session) for session in raw["sessions"]))
+        """Raises RunDirError for anything that this version does not write."""
+        try:
+            raw = json.loads(path.read_bytes())
+            return cls(DataSource(**raw["data"]), tuple(Session(**session) for session in raw["sessions"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunDirError(
+                f"{path}: is not understood ({error!r}): put a copy of it back, or begin a new run with another --out"
+            ) from error
 
 
 def git_commit() -> str:
@@ -168,6 +185,11 @@ def device_name(device: torch.device) -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _decisive(data: DataSource, torch_version: str) -> dict[str, object]:
+    """What the weights depend on beside the config. A CPU and a CUDA build of a torch have one version."""
+    return {"data": {"images": data.images, "sha256": data.sha256}, "torch": torch_version.partition("+")[0]}
 
 
 def _differences(old: dict[str, object], new: dict[str, object], prefix: str = "") -> list[str]:

@@ -1,6 +1,5 @@
 """A trained model, read from a run folder or from a published bundle."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from training import class_correction, priors
-from training.checkpoint import State, load_network, read_tensors
+from training.checkpoint import State, load_network, read_state, read_tensors
 from training.class_correction import ClassCorrection, CorrectedDiscriminator
 from training.config import Config, load_json
 from training.datasets import Dataset, spread
@@ -71,7 +70,7 @@ def load_trained(folder: Path, data: Dataset, device: torch.device | str = "cpu"
     family = build(config.model, (channels, height, width), len(data.class_names or ()))
     path = folder / "checkpoint.safetensors"
     tensors, metadata = read_tensors(path)
-    state = State(**json.loads(metadata["state"]))
+    state = read_state(path, metadata)
     for name, network in family.networks.items():
         load_network(network, tensors, _prefix(family, name), path)
         network.to(device).eval().requires_grad_(False)

@@ -2,12 +2,14 @@
 
 import gzip
 import hashlib
+import os
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from training.data import idx
 from training.datasets import KNOWN, DataError, Known, load
 
 IMAGES = np.arange(3 * 2 * 4, dtype=np.uint8).reshape(3, 2, 4)
@@ -169,6 +171,57 @@ def test_a_damaged_idx_file_is_named_with_what_was_found(tmp_path: Path, kind: s
     path = write_idx(tmp_path) / "train-images-idx3-ubyte"
     path.write_bytes(damage(path.read_bytes(), kind))
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte: " + message):
+        load("set", "train", tmp_path)
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    out = bytearray(data)
+    out[bit // 8] ^= 1 << bit % 8
+    return bytes(out)
+
+
+def test_no_flipped_bit_of_a_gzipped_file_changes_an_image_unseen(tmp_path: Path) -> None:
+    """Some bits of a gzip header matter to nobody: its time, its flags for text and the name it had."""
+    path = write_idx(tmp_path, packed=True) / "train-images-idx3-ubyte.gz"
+    data = path.read_bytes()
+    refused = 0
+    for bit in range(8 * len(data)):
+        path.write_bytes(flipped(data, bit))
+        try:
+            found = idx.read_split(tmp_path, "train")
+        except DataError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found.images[:, 0], IMAGES)
+    assert refused > 8 * (len(data) - 10)
+
+
+def test_a_gzipped_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    path = write_idx(tmp_path, packed=True) / "train-images-idx3-ubyte.gz"
+    data = path.read_bytes()
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz: expected .* found"):
+            idx.read_split(tmp_path, "train")
+
+
+def test_a_file_that_shrinks_after_it_was_read_changes_nothing(tmp_path: Path) -> None:
+    """The images are a copy in memory: a run never comes back to the file."""
+    folder = write_idx(write_idx(tmp_path), prefix="t10k")
+    train = load("set", "train", folder)
+    for path in folder.iterdir():
+        os.truncate(path, 0) if path.is_file() else None
+    np.testing.assert_array_equal(train.images[:, 0], IMAGES)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """The memory of this process as a file: no byte can be read at its start, as where a disk fails."""
+    write_idx(write_idx(tmp_path), prefix="t10k")
+    (tmp_path / "train-labels-idx1-ubyte").unlink()
+    (tmp_path / "train-labels-idx1-ubyte").symlink_to("/proc/self/mem")
+    with pytest.raises(
+        DataError, match=r"train-labels-idx1-ubyte: cannot be read \(Input/output error\); see that"
+    ):
         load("set", "train", tmp_path)
 
 

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.data import image_files
 from training.data.layouts import read_split
 from training.data.samples import SPLITS
 from training.datasets import load
@@ -97,6 +100,10 @@ def test_an_unpacked_zip_reads_as_the_zip_does(tmp_path: Path) -> None:
         ({"labels": [["00000/img00000000.png", True]]}, r"img00000000.png, found True"),
         ({"labels": [1, 2]}, r'dataset.json: expected {"labels"'),
         ([], r'dataset.json: expected {"labels"'),
+        (
+            {"labels": labels_for(4)},
+            r"expected 3 labels, .* found 4, .* '00000/img00000003.png', which is not there",
+        ),
         ({"labels": labels_for(3), "class_names": ["a", "b"]}, r"expected labels below 2, .* found 2"),
     ],
 )
@@ -121,6 +128,67 @@ def test_a_damaged_image_in_a_zip_is_found_by_its_checksum(tmp_path: Path) -> No
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"x.zip: expected a whole zip file"):
         load("set", "train", path)
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    out = bytearray(data)
+    out[bit // 8] ^= 1 << bit % 8
+    return bytes(out)
+
+
+def test_no_flipped_bit_of_a_zip_changes_an_image_unseen(tmp_path: Path) -> None:
+    """The list of names at the end of the file, which has no checksum, is for the next test."""
+    path = write_zip(tmp_path / "x.zip", 2, {"labels": labels_for(2)})
+    with zipfile.ZipFile(path) as archive:
+        list_at = archive.start_dir
+    whole, data = image_files.read_zip(path), path.read_bytes()
+    refused = 0
+    for bit in range(0, 8 * list_at, 3):
+        path.write_bytes(flipped(data, bit))
+        try:
+            found = image_files.read_zip(path)
+        except DataError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found.images, whole.images, f"bit {bit}")
+            np.testing.assert_array_equal(found.labels, whole.labels, f"bit {bit}")
+    assert refused > list_at
+
+
+def test_a_flipped_bit_in_a_listed_name_of_a_zip_loses_no_image(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", 2, None)
+    data = path.read_bytes()
+    first = 8 * data.rindex(b"00000/img00000000.png")
+    for bit in range(first, first + 8 * len("00000/img00000000.png")):
+        path.write_bytes(flipped(data, bit))
+        with pytest.raises(DataError, match=r"x.zip"):
+            image_files.read_zip(path)
+
+
+def test_a_zip_that_shrinks_between_its_list_and_its_images_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, decode = write_zip(tmp_path / "x.zip", 3, None), image_files.decode
+    lengths = iter(range(path.stat().st_size // 2))
+
+    def shrink_and_decode(place: str, names: list[str], read: Callable[[str], bytes]) -> np.ndarray:
+        os.truncate(path, next(lengths))
+        return decode(place, names, read)
+
+    monkeypatch.setattr(image_files, "decode", shrink_and_decode)
+    for _ in range(path.stat().st_size // 2):
+        write_zip(path, 3, None)
+        with pytest.raises(DataError, match=r"x.zip"):
+            image_files.read_zip(path)
+
+
+def test_an_image_that_is_gone_or_cannot_be_read_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a.png": png(0)})
+    (tmp_path / "b.png").symlink_to("/proc/self/mem")
+    with pytest.raises(DataError, match=r"b.png: cannot be read \(Input/output error\); see that"):
+        load("set", "train", tmp_path)
+    with pytest.raises(DataError, match=r"gone.png: cannot be read \(No such file or directory\)"):
+        image_files.decode(str(tmp_path), ["gone.png"], lambda name: (tmp_path / name).read_bytes())
 
 
 def test_sub_folders_are_classes_in_sorted_order_and_hidden_files_are_none(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lightning.fabric import Fabric
 from PIL import Image
 
 from service.manifest import read_bundle
+from tests.training.processes import no_file_longer_than
 from tests.training.recipes import MINI, mini, small
 from training import class_correction
 from training.__main__ import main
@@ -319,6 +320,20 @@ def test_a_second_export_is_the_next_version_and_never_overwrites(
     assert "a published version never changes" in capsys.readouterr().err
     assert main(arguments) == 0
     assert read_bundle(models / "small-ae" / "2").version == 2
+
+
+def test_an_export_for_which_there_is_no_room_leaves_nothing(
+    runs: dict[str, RunDir], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "models"
+    arguments = ["export", str(runs["ae"].path), "--data", str(MINI), "--models", str(models)]
+    with no_file_longer_than(4_000):
+        assert main(arguments) == 2
+    assert (
+        f"error: {models}/small-ae/1: cannot be written (File too large); free space"
+        in capsys.readouterr().err
+    )
+    assert not list((models / "small-ae").iterdir())
 
 
 def test_export_asks_for_an_evaluation_first(

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.fabric import Fabric
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.training.recipes import MINI, mini, small
-from training.checkpoint import load_network, read_tensors
+from tests.training.processes import arguments
+from tests.training.recipes import mini, small
+from training.checkpoint import load_network, read_tensors, write_tensors
 from training.config import Config
 from training.errors import CheckpointError, RunDirError, TrainingError
 from training.families import build
@@ -35,17 +37,7 @@ def state(run: RunDir) -> dict[str, torch.Tensor]:
 
 
 def command(config: Config, folder: Path, *more: str) -> list[str]:
-    """The command line that trains `config`; TOML is a superset of what the config needs here."""
-    recipe = folder.with_suffix(".toml")
-    lines = [
-        f"{k} = {json.dumps(v)}" for k, v in json.loads(config.to_json()).items() if not isinstance(v, dict)
-    ]
-    for table in ("optimizer", "model"):
-        lines += [f"[{table}]"]
-        lines += [f"{k} = {json.dumps(v)}" for k, v in json.loads(config.to_json())[table].items()]
-    recipe.write_text("\n".join(lines))
-    arguments = ["train", str(recipe), "--data", str(MINI), "--out", str(folder), "--threads", "1", *more]
-    return [sys.executable, "-m", "training", *arguments, "--device", "cpu"]
+    return [sys.executable, "-m", "training", *arguments(config, folder, *more)]
 
 
 def test_a_run_leaves_config_log_grids_tensorboard_and_checkpoint(tmp_path: Path) -> None:
@@ -79,60 +71,22 @@ def test_a_run_that_is_interrupted_and_resumed_is_the_run_left_alone(family: str
         assert torch.equal(one[name], two[name]), name
 
 
+def test_tensorboard_shows_each_step_of_a_resumed_run_once(tmp_path: Path) -> None:
+    config, run = small("vae"), RunDir(tmp_path / "run")
+    run_to(config, run, minutes=0)
+    run_to(config, run, resume=True)
+    shown = EventAccumulator(str(run.tensorboard)).Reload().Scalars("elbo_nats")
+    assert [event.step for event in shown] == list(range(32, 257, 32))
+    logged = [json.loads(line)["elbo_nats"] for line in run.log.read_text().splitlines()]
+    assert [event.value for event in shown] == pytest.approx(logged)
+
+
 def wait_for(condition: Path, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 120
     while not condition.exists():
         assert process.poll() is None, "the run ended before its first checkpoint"
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def test_kill_9_and_resume_gives_the_weights_of_the_run_left_alone(tmp_path: Path) -> None:
-    config = small("gan", images=2_048, checkpoint_every_images=96)
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(command(config, tmp_path / "alone"), check=True, capture_output=True, env=environment)
-    killed = RunDir(tmp_path / "killed")
-    process = subprocess.Popen(
-        command(config, killed.path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-    )
-    wait_for(killed.checkpoint, process)
-    process.kill()
-    process.wait()
-    at = json.loads(read_tensors(killed.checkpoint)[1]["state"])["images_seen"]
-    assert 0 < at < 2_048
-    subprocess.run(command(config, killed.path, "--resume"), check=True, capture_output=True, env=environment)
-    one, two = state(RunDir(tmp_path / "alone")), state(killed)
-    assert one.keys() == two.keys()
-    for name in one:
-        assert torch.equal(one[name], two[name]), name
-    rows = [json.loads(line)["images_seen"] for line in killed.log.read_text().splitlines()]
-    assert rows == list(range(32, 2_049, 32))
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_run_with_a_checkpoint(number: signal.Signals, tmp_path: Path) -> None:
-    config = small("ae", images=1_000_000, checkpoint_every_images=64)
-    run = RunDir(tmp_path / "run")
-    process = subprocess.Popen(command(config, run.path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    wait_for(run.checkpoint, process)
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert f"stopped by {number.name}" in out.decode()
-    assert 0 < json.loads(read_tensors(run.checkpoint)[1]["state"])["images_seen"] < 1_000_000
-
-
-def test_a_loss_that_stays_non_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
-    tmp_path: Path,
-) -> None:
-    """Half the images fine, then a learning rate that blows up: the checkpoint is of the fine half."""
-    config = small("ae", images=4_096, optimizer={"lr": 1e30, "warmup_images": 0}, checkpoint_every_images=32)
-    run = RunDir(tmp_path / "run")
-    with pytest.raises(TrainingError, match=r"mse is nan, and 10 steps in a row were so.*lower optimizer.lr"):
-        run_to(config, run)
-    assert not run.checkpoint.exists() or all(
-        t.isfinite().all() for n, t in state(run).items() if n.startswith("network.")
-    )
 
 
 def test_more_images_a_batch_than_there_are_is_an_error(tmp_path: Path) -> None:
@@ -147,16 +101,14 @@ def test_a_run_is_not_overwritten_nor_resumed_with_another_config(tmp_path: Path
         run.create(config)
     with pytest.raises(RunDirError, match="batch_size was 32, now 16"):
         run.resume(replace(config, batch_size=16))
+    changed = replace(config, seed=7, optimizer=replace(config.optimizer, lr=0.5))
+    with pytest.raises(
+        RunDirError,
+        match=r"optimizer.lr was 0.001, now 0.5; seed was 0, now 7: resume with the recipe .* or begin a new run",
+    ):
+        run.resume(changed)
     with pytest.raises(RunDirError, match="holds no run to resume"):
         RunDir(tmp_path / "other").resume(config)
-
-
-def test_a_truncated_checkpoint_is_named(tmp_path: Path) -> None:
-    config, run = small("ae", images=32), RunDir(tmp_path / "run")
-    run_to(config, run)
-    run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"checkpoint.safetensors: cannot be read as safetensors"):
-        run_to(config, run, resume=True)
 
 
 def test_a_checkpoint_of_other_networks_names_the_first_tensor(tmp_path: Path) -> None:
@@ -228,5 +180,56 @@ def test_a_run_is_not_resumed_on_other_data(tmp_path: Path) -> None:
     run.begin_session(mini(), torch.device("cpu"), 1)
     run.begin_session(mini(), torch.device("cpu"), 1)
     assert len(json.loads(run.provenance.read_text())["sessions"]) == 2
-    with pytest.raises(RunDirError, match="was begun on other data"):
+    with pytest.raises(
+        RunDirError, match=r"data.images was 640, now \d+; data.sha256 was '\w{64}', now '\w{64}': go on with"
+    ):
         run.begin_session(mini("test"), torch.device("cpu"), 1)
+
+
+def test_a_run_goes_on_when_its_data_was_moved(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    run.create(small("ae"))
+    run.begin_session(replace(mini(), source="local files: here"), torch.device("cpu"), 1)
+    run.begin_session(replace(mini(), source="local files: there"), torch.device("cpu"), 1)
+    assert json.loads(run.provenance.read_text())["data"]["source"] == "local files: here"
+
+
+def test_a_run_is_not_resumed_with_another_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU and a CUDA build of one version are no two: the same run may go from one to the other."""
+    run = RunDir(tmp_path / "run")
+    run.create(small("ae"))
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cpu")
+    run.begin_session(mini(), torch.device("cpu"), 1)
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cu130")
+    run.begin_session(mini(), torch.device("cpu"), 1)
+    monkeypatch.setattr(torch, "__version__", "2.14.1")
+    with pytest.raises(
+        RunDirError, match=r"torch was '2.13.0', now '2.14.1': go on with .* the torch of the first"
+    ):
+        run.begin_session(mini(), torch.device("cpu"), 1)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"data": {}, "sessions": []}', "\x00"])
+def test_a_damaged_provenance_is_named(tmp_path: Path, content: str) -> None:
+    run = RunDir(tmp_path / "run")
+    run.create(small("ae"))
+    run.provenance.write_text(content)
+    with pytest.raises(RunDirError, match=r"provenance.json: is not understood .* or begin a new run"):
+        run.begin_session(mini(), torch.device("cpu"), 1)
+
+
+def test_a_checkpoint_of_another_version_of_the_code_names_both(tmp_path: Path) -> None:
+    """A new key of the config has a default, so the recipe is as it was, but its digest is not."""
+    config, run = small("ae", images=32), RunDir(tmp_path / "run")
+    run_to(config, run)
+    tensors, metadata = read_tensors(run.checkpoint)
+    counters = json.loads(metadata["state"])
+    write_tensors(run.checkpoint, tensors, {"state": json.dumps({**counters, "config_sha256": "0" * 64})})
+    with pytest.raises(
+        CheckpointError,
+        match=rf"or by a version .* was 000000000000, now {config.sha256()[:12]}\); resume with",
+    ):
+        run_to(config, run, resume=True)
+    write_tensors(run.checkpoint, tensors, {"state": json.dumps({**counters, "epoch": 3})})
+    with pytest.raises(CheckpointError, match=r"counters are not understood .*'epoch'.* of another version"):
+        run_to(config, run, resume=True)

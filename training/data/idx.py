@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from training.data.reading import reading
 from training.data.samples import Samples
 from training.errors import DataError
 
@@ -70,7 +71,8 @@ FOREIGN = "this is another kind of file: check its name, or point --data at the 
 
 
 def _unpacked(path: Path) -> bytes:
-    data = path.read_bytes()
+    with reading(path):
+        data = path.read_bytes()
     if not data.startswith(b"\x1f\x8b"):
         return data
     try:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
+from training.data.reading import reading
 from training.data.samples import Samples
 from training.errors import DataError
 
@@ -29,7 +30,12 @@ def read_zip(path: Path) -> Samples:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read_stylegan(str(path), archive.namelist(), archive.read)
+            samples = _read_stylegan(str(path), archive.namelist(), archive.read)
+            # The list of names has no checksum. That of a file which is not read must stand at its content too: it
+            # may be a damaged name of an image.
+            for name in set(archive.namelist()).difference(_images_among(archive.namelist())):
+                archive.open(name).close()
+            return samples
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise DataError(
             f"{path}: expected a whole zip file, found {path.stat().st_size} bytes ({error}); "
@@ -93,7 +99,8 @@ def decode(place: str, names: Sequence[str], read: Callable[[str], bytes]) -> np
 
 
 def _open(place: str, name: str, read: Callable[[str], bytes]) -> Image.Image:
-    data = read(name)
+    with reading(f"{place}/{name}"):
+        data = read(name)
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
@@ -156,4 +163,9 @@ def _parse_labels(
                 f"{where}: expected a class number (0 or more) for {name}, found {label!r}; "
                 'label every image, or none: "labels": null'
             )
+    if missing := sorted(by_name.keys() - set(names)):
+        raise DataError(
+            f"{where}: expected {len(names)} labels, one for each image, found {len(by_name)}, the first too many for "
+            f"{missing[0]!r}, which is not there; add the missing images, or remove their labels"
+        )
     return np.array([by_name[name] for name in names], np.int64), class_names
