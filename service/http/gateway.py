@@ -37,7 +37,7 @@ PATHS = (
     "/docs.json",
     "/v2",
 )
-_SUBTREES = ("/models/", "/static_content/", "/v2/")
+_SUBTREES = ("/models/", "/static_content/", "/v2/", "/admin/")
 REQUEST_ID_HEADER = "X-Request-Id"
 
 # nginx's number for a client that left before it was answered; it is logged, never sent.
