@@ -27,6 +27,7 @@ M = TypeVar("M", bound=BaseModel)
 Value = tuple[str, Any]  # location, value
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+KEY_HEADER = "x-latentry-key"
 _SHOWN_CHARACTERS = 60
 _MAX_OPTIONS = 100
 # pydantic's words -> ours
@@ -62,6 +63,8 @@ class Call(Generic[T]):
     media_type: str
     locations: dict[str, str]
     record: telemetry.Record
+    key: str | None = None
+    """The header `X-Latentry-Key`: see `service/http/routing.py`."""
 
     @contextmanager
     def locating_errors(self) -> Iterator[None]:
@@ -98,7 +101,7 @@ def parse(raw: RawRequest, schema: type[T], answers: tuple[str, ...]) -> Call[T]
         options = schema.model_validate({name: value for name, (_, value) in values.items()})
     except ValidationError as error:
         raise _refusal(error, schema, locations) from error
-    return Call(options, media_type, locations, raw.record)
+    return Call(options, media_type, locations, raw.record, raw.headers.get(KEY_HEADER))
 
 
 def check(document: object, schema: type[M]) -> M:

@@ -5,6 +5,7 @@ Its errors have a form of their own too, which `errors.to_response` knows.
 
 import re
 from functools import partial
+from hashlib import blake2b
 
 from pydantic import BaseModel, TypeAdapter
 from starlette.requests import Request
@@ -103,7 +104,7 @@ def inference(models: Models, settings: Settings, method: str, path: str) -> Han
 
 def _infer(models: Models, settings: Settings, name: str, version: str | None, raw: RawRequest) -> Work:
     raw.record.model = name.rpartition(".")[0]
-    served = v2_models.find(models.registry(), name, version)
+    served = v2_models.find(models.registry(), name, version, partial(_key, raw))
     body = compression.decompress(raw.body, raw.headers.get("content-encoding"), settings.max_body_bytes)
     document, binary = v2_tensors.split(body, raw.headers.get(JSON_LENGTH_HEADER))
     request = calls.check(document, InferRequest)
@@ -115,6 +116,12 @@ def _infer(models: Models, settings: Settings, name: str, version: str | None, r
     if v2_models.has_images(served.operation):
         raw.record.images = len(outputs[0])
     return _answer(raw, *v2_tensors.write(served, request.id, outputs, wanted))
+
+
+def _key(raw: RawRequest) -> bytes:
+    """What the version of a request that names none is chosen by."""
+    given = raw.headers.get(calls.KEY_HEADER)
+    return blake2b(raw.body).digest() if given is None else b"key " + given.encode()
 
 
 def _check_outputs(served: GraphModel, outputs: tuple[Array, ...]) -> None:
