@@ -26,7 +26,7 @@ def memory() -> list[tuple[str, float]]:
     """MiB that each step of a worker's start adds, in their order."""
 
     def load_models() -> None:
-        kept.append(importlib.import_module("service.registry").Registry.load(ROOT / "models"))
+        kept.append(importlib.import_module("service.folder").ModelsFolder(ROOT / "models"))
 
     def run_a_batch() -> None:
         names = ("latents", "offers", "operations", "steps")

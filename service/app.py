@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from service import inputs, offers, operations, rejection, telemetry, views
 from service.errors import BadRequest
-from service.http import answers, pages
+from service.http import answers, pages, routing
 from service.http.balance import Rebalance
 from service.http.calls import Call
 from service.http.dispatch import Dispatch, Handler
@@ -34,13 +34,15 @@ from service.settings import load_settings
 from service.steps import Steps
 from service.tensors import Images
 from service.v2 import endpoints as v2
+from service.watcher import Watcher
 
 settings = load_settings()
 models = Models(settings)
+watcher = Watcher(models, settings)
 _handlers: dict[str, Handler] = {}  # of this worker's instance of the service, once there is one
 
 
-@bentoml.asgi_app(pages.app(models, settings))
+@bentoml.asgi_app(pages.app(models, settings, watcher))
 @bentoml.service(
     workers=settings.workers,
     # Only a net below the Gateway's own deadline, which answers in problem+json.
@@ -56,6 +58,7 @@ class Latentry:
     def __init__(self) -> None:
         telemetry.configure_logging(settings.log_level)
         models.start()
+        watcher.start()
         _handlers.update(handlers(self))
         # What is imported by now stays. The default thresholds would have it walked over and over: with them a request
         # of one image took 2.3 ms of CPU, without 1.6 ms (one run each).
@@ -152,9 +155,8 @@ def _keep(call: Call[SampleRequest], model: Model, keep: float) -> Work:
     label = inputs.one_label(options.label)
     discriminator = model
     if options.discriminator is not None:
-        discriminator = models.registry().get(
-            *inputs.name_and_version("discriminator", options.discriminator)
-        )
+        name, version = inputs.name_and_version("discriminator", options.discriminator)
+        discriminator = models.registry().route(name, version, partial(routing.key, call))
     kept = yield from rejection.sample(
         model, discriminator, seeds, options.n or 1, keep, options.truncation, label, options.prior
     )
@@ -162,7 +164,7 @@ def _keep(call: Call[SampleRequest], model: Model, keep: float) -> Work:
 
 
 def _model(call: Call[Any]) -> Model:
-    return models.registry().get(call.options.model, call.options.version)
+    return models.registry().route(call.options.model, call.options.version, partial(routing.key, call))
 
 
 def _wrap(app: ASGIApp) -> ASGIApp:

@@ -1,23 +1,34 @@
-"""The models of this process: loaded once, in the background, while `/livez` already answers."""
+"""The models of this process: loaded in the background, while `/livez` already answers, and replaced while it runs."""
 
 import asyncio
+import threading
+import weakref
 from collections.abc import Awaitable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from service import telemetry
+from service import memory, telemetry
 from service.errors import Unavailable
-from service.registry import Registry
+from service.folder import Changes, ModelsFolder
+from service.registry import Model, Registry
 from service.settings import Settings
 
 
 class Models:
-    """A registry to be. Nothing happens before `start`."""
+    """A registry to be, which a look at the folder replaces by another. Nothing happens before `start`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loading: Future[Registry] = Future()
+        self._folder: ModelsFolder | None = None
+        self._registry: Registry | None = None
+        self._looking = threading.Lock()
+        self._leaving: list[weakref.ref[Model]] = []
 
     def start(self) -> None:
+        """Load, unless that is done: a process that was forked has the models of its parent."""
+        if self._registry is not None:
+            _tell(self._registry)  # metrics are those of a process
+            return
         pool = ThreadPoolExecutor(1, thread_name_prefix="load-models")
         self._loading = pool.submit(self._load)
         pool.shutdown(wait=False)
@@ -25,9 +36,13 @@ class Models:
     def registry(self) -> Registry:
         """The registry, waited for: workers share one socket, and the one that loads last turns nobody away.
 
+        The next may be another. What is done in several steps asks once.
+
         Raises:
             Unavailable: it is still loading after `request_timeout_s`.
         """
+        if self._registry is not None:
+            return self._registry
         try:
             return self._loading.result(self._settings.request_timeout_s)
         except TimeoutError as error:
@@ -41,14 +56,44 @@ class Models:
 
     def check_ready(self) -> None:
         """Raises Unavailable, with the reason, unless there is a model to serve right now."""
-        if not self._loading.done():
+        registry = self._registry
+        if registry is None:
             raise Unavailable("the models are loading", headers={"Retry-After": "1"})
-        registry = self._loading.result()
         if not registry.ready:
             reasons = "; ".join(registry.refused.values()) or "there are no bundles"
             raise Unavailable(f"no usable model: {reasons}")
+        if registry.undivided:
+            raise Unavailable("; ".join(registry.undivided.values()))
+
+    def look(self, *, final: bool) -> Changes:
+        """See what is new in the folder, and serve it; see `ModelsFolder.look`. Raises Unavailable as `registry`."""
+        with self._looking:
+            old = self.registry()
+            if self._folder is None:
+                raise RuntimeError("models without their folder")
+            changes = self._folder.look(final=final)
+            self._registry = new = self._folder.registry
+            if changes.loaded or changes.dropped or new.refused != old.refused:
+                staying = set(map(id, new.models()))
+                self._leaving += [weakref.ref(model) for model in old.models() if id(model) not in staying]
+                _tell(new)
+                telemetry.changed(len(changes.loaded), len(changes.dropped))
+                memory.trim()
+            return changes
+
+    def clear_up(self) -> None:
+        """Give back the memory of models that have left, once the last request that began with one is answered."""
+        staying = [model for model in self._leaving if model() is not None]
+        if len(staying) < len(self._leaving):
+            self._leaving = staying
+            memory.trim()
 
     def _load(self) -> Registry:
-        registry = Registry.load(self._settings.models_dir, self._settings.threads)
-        telemetry.serving(registry.models())
-        return registry
+        self._folder = ModelsFolder(self._settings.models_dir, self._settings.threads)
+        self._registry = self._folder.registry
+        _tell(self._registry)
+        return self._registry
+
+
+def _tell(registry: Registry) -> None:
+    telemetry.serving(registry.models(), len(registry.refused), ready=not registry.undivided)

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from itertools import pairwise
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 1024 * 1024
 BATCH = "N"
 
 OperationName = Literal["generate", "encode", "discriminate", "prior"]
@@ -209,8 +211,8 @@ def read_bundle(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        raw = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        raw = json.loads(read_plain(path, MAX_MANIFEST_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(raw, dict):
         raise BundleError(f"{path}: expected a JSON object")
@@ -232,6 +234,41 @@ def read_bundle(folder: Path) -> Manifest:
         )
     _verify_files(folder, manifest.files)
     return manifest
+
+
+def read_file(folder: Path, name: str, bundle: Manifest) -> bytes:
+    """A file of a bundle, proven to be the one that the manifest lists, whatever was written since it was verified.
+
+    Raises:
+        BundleError: it is another, or none; or the manifest lists no such file.
+    """
+    path = folder / name
+    if name not in bundle.files:
+        raise BundleError(f"{path}: missing; the manifest does not list it")
+    expected = bundle.files[name]
+    try:
+        data = read_plain(path, expected.bytes)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: {error}") from error
+    if (digest := _sha256(data)) != expected.sha256:
+        raise BundleError(f"{path}: sha256 is {digest}; the manifest says {expected.sha256}")
+    return data
+
+
+def read_plain(path: Path, most_bytes: int) -> bytes:
+    """The content of a file that is one: a link could lead anywhere, and a pipe would be waited for.
+
+    Raises:
+        ValueError: it is another thing, or longer.
+        OSError: it cannot be read.
+    """
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("must be a plain file")
+    if found.st_size > most_bytes:
+        raise ValueError(f"has {found.st_size:,} bytes; allowed: {most_bytes:,}")
+    with path.open("rb") as stream:
+        return stream.read(most_bytes + 1)
 
 
 def write_bundle(root: Path, fields: Mapping[str, object], files: Mapping[str, bytes]) -> Path:
@@ -288,7 +325,9 @@ def _verify_files(folder: Path, files: Mapping[str, File]) -> None:
             raise BundleError(f"{path}: must be a plain file")
         if (size := path.stat().st_size) != expected.bytes:
             raise BundleError(f"{path}: has {size:,} bytes; the manifest says {expected.bytes:,}")
-        if (digest := _sha256(path.read_bytes())) != expected.sha256:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != expected.sha256:
             raise BundleError(f"{path}: sha256 is {digest}; the manifest says {expected.sha256}")
 
 

@@ -1,28 +1,19 @@
-"""The models that are served: found, verified, opened, warmed up and checked against golden outputs."""
+"""The models that are served: each verified, opened, warmed up and checked against golden outputs, or not there."""
 
-import logging
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from service import manifest
-from service.errors import NotFound
+from service import golden, manifest
+from service.errors import NotFound, Unavailable
 from service.manifest import BundleError, Manifest, OperationName
 from service.runtime import Graph
 from service.steps import Rows
+from service.traffic import Traffic
 
-GOLDEN = "golden.npz"
-GOLDEN_TOLERANCE = 1e-4
-# Rows that are run alone and compared bit for bit with themselves in a batch.
-_LONE_ROWS = 4
-
-_log = logging.getLogger(__name__)
+# No version has a weight: all goes to the newest.
+_NEWEST = Traffic({})
 
 
 @dataclass(frozen=True)
@@ -62,41 +53,30 @@ class Model:
 
 
 class Registry:
-    """What is served. It never changes once made, so any number of threads may read it."""
+    """What is served. It never changes once made, so any number of threads may read it.
 
-    def __init__(self, models: list[Model], refused: Mapping[str, str]) -> None:
+    Args:
+        models: all versions of all models.
+        refused: why each bundle or `traffic.json` that is not in use is not, by "<name>/<version>" or its path.
+        traffic: the weights between versions, by name.
+        undivided: models whose weights could not be read when the service started, and why. Who was meant to get
+            which version is not known, so their requests must name one.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        refused: Mapping[str, str],
+        traffic: Mapping[str, Traffic] = MappingProxyType({}),
+        undivided: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         by_name: dict[str, dict[int, Model]] = {}
         for model in sorted(models, key=lambda m: (m.name, m.version)):
             by_name.setdefault(model.name, {})[model.version] = model
         self._models = by_name
         self.refused = MappingProxyType(dict(refused))
-
-    @classmethod
-    def load(cls, models_dir: Path, threads: int = 1) -> Self:
-        """Load every `models_dir/<name>/<version>/`.
-
-        A bad bundle is left out, logged, and its reason kept in `refused` under "<name>/<version>", with
-        paths from `models_dir` on: clients see it. It takes no other bundle with it. This never raises for
-        what lies in the folder.
-
-        Args:
-            models_dir: the models folder. Files and dot-folders in it are not looked at.
-            threads: onnxruntime threads for one run of a graph.
-        """
-        models: list[Model] = []
-        refused: dict[str, str] = {}
-        for key, folder in _bundle_folders(models_dir):
-            try:
-                models.append(_load_model(folder, threads))
-            except BundleError as error:
-                refused[key] = _without(models_dir, str(error))
-                _log.error("bundle %s refused: %s", key, error)
-            except Exception as error:  # whatever is wrong with one bundle, the others are served
-                refused[key] = _without(models_dir, f"{folder}: {type(error).__name__}: {error}")
-                _log.exception("bundle %s refused", key)
-        if not models:
-            _log.error("no usable model in %s", models_dir)
-        return cls(models, refused)
+        self.traffic = MappingProxyType(dict(traffic))
+        self.undivided = MappingProxyType(dict(undivided))
 
     @property
     def ready(self) -> bool:
@@ -122,33 +102,56 @@ class Registry:
             raise NotFound(f"{name!r} has no version {version}; versions: {', '.join(map(str, versions))}")
         return versions[version]
 
+    def route(self, name: str, version: int | None, key: Callable[[], bytes]) -> Model:
+        """The model for a request: the version that it names, or else one by the weights, if there are any.
 
-def _bundle_folders(models_dir: Path) -> list[tuple[str, Path]]:
-    if not models_dir.is_dir():
-        return []
-    return [
-        (f"{folder.name}/{version}", folder / str(version))
-        for folder in sorted(models_dir.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-        for version in manifest.versions(folder)
-    ]
+        Args:
+            key: what the choice is made by; the same for the same request. Asked for where it matters.
+
+        Raises:
+            NotFound: as `get`.
+            Unavailable: as `choose`.
+        """
+        latest = self.get(name, version)
+        if version is not None:
+            return latest
+        return self._models[name][self.choose(name, list(self._models[name]), key)]
+
+    def choose(self, name: str, versions: Sequence[int], key: Callable[[], bytes]) -> int:
+        """One of the `versions` (ascending) of a model for a request that names none; see `route`.
+
+        Raises:
+            Unavailable: the weights could not be read when the service started.
+        """
+        if (reason := self.undivided.get(name)) is not None:
+            raise Unavailable(f"which version to answer with is not known; name one: {reason}")
+        if (traffic := self.traffic.get(name)) is None:
+            return versions[-1]
+        return traffic.version(name.encode() + b"\0" + key(), versions)
+
+    def share(self, model: Model) -> float:
+        """Of the requests that name no version, the fraction that this one gets, 0 to 1."""
+        versions = list(self._models[model.name])
+        return self.traffic.get(model.name, _NEWEST).shares(versions)[model.version]
 
 
-def _without(models_dir: Path, reason: str) -> str:
-    """Where the models folder lies is the operator's to know."""
-    return reason.replace(f"{models_dir}{os.sep}", "")
+def load_model(folder: Path, threads: int) -> Model:
+    """Verify, open, warm up and check a bundle: all of it, or nothing.
 
-
-def _load_model(folder: Path, threads: int) -> Model:
+    Raises:
+        BundleError: naming the file and the reason.
+        Exception: whatever else is wrong with it.
+    """
     bundle = manifest.read_bundle(folder)
     if is_conditional(bundle) and not bundle.class_names:
         raise BundleError(f"{folder}: generate takes a label, but the manifest has no class_names")
-    golden = _read_golden(folder, bundle)
+    outputs = golden.read(manifest.read_file(folder, golden.GOLDEN, bundle), bundle)
     graphs: dict[OperationName, Graph] = {}
     for name, operation in bundle.operations.items():
-        graph = Graph.open(folder / operation.graph, operation, bundle.opset, threads=threads)
+        data = manifest.read_file(folder, operation.graph, bundle)
+        graph = Graph.open(data, operation, bundle.opset, threads=threads)
         graph.warm_up()
-        _check_golden(name, graph, golden)
+        golden.check(name, graph, outputs)
         graphs[name] = graph
     return Model(bundle, MappingProxyType(graphs), bundle.sha256(), folder)
 
@@ -157,52 +160,3 @@ def is_conditional(bundle: Manifest) -> bool:
     """Whether `generate` takes a label."""
     generate = bundle.operations.get("generate")
     return generate is not None and any(t.name == "label" for t in generate.inputs)
-
-
-def _read_golden(folder: Path, bundle: Manifest) -> dict[str, NDArray[Any]]:
-    """Arrays named "<operation>.<tensor>", at least two rows each."""
-    if GOLDEN not in bundle.files:
-        raise BundleError(f"{folder / GOLDEN}: missing; a bundle must hold golden inputs and outputs")
-    with np.load(folder / GOLDEN, allow_pickle=False) as archive:
-        golden: dict[str, NDArray[Any]] = {name: archive[name] for name in archive.files}
-    expected = {
-        f"{name}.{tensor.name}"
-        for name, operation in bundle.operations.items()
-        for tensor in (*operation.inputs, *operation.outputs)
-    }
-    if golden.keys() != expected:
-        raise BundleError(f"{folder / GOLDEN}: holds {sorted(golden)}; expected {sorted(expected)}")
-    if short := sorted(name for name, array in golden.items() if array.ndim == 0 or len(array) < 2):
-        raise BundleError(f"{folder / GOLDEN}: {short[0]} has fewer than two rows")
-    return golden
-
-
-def _check_golden(name: OperationName, graph: Graph, golden: Mapping[str, NDArray[Any]]) -> None:
-    """The graph computes here what it computed where it was made, and rows do not see each other.
-
-    Raises:
-        BundleError: an output is off by more than `GOLDEN_TOLERANCE`, or depends on the batch.
-        ValueError: the golden inputs do not fit the graph.
-    """
-    operation = graph.operation
-    inputs = {t.name: golden[f"{name}.{t.name}"] for t in operation.inputs}
-    together = graph.run(**inputs)
-    for tensor, got in zip(operation.outputs, together, strict=True):
-        key = f"{name}.{tensor.name}"
-        expected = golden[key]
-        if got.shape != expected.shape:
-            raise BundleError(f"{GOLDEN}: {key} has shape {expected.shape}; the graph gives {got.shape}")
-        difference = float(np.abs(got.astype(np.float64) - expected).max())
-        if not difference <= GOLDEN_TOLERANCE:  # NaN is refused too
-            raise BundleError(
-                f"{operation.graph}: {tensor.name} differs from {GOLDEN} by {difference:.3g}; "
-                f"allowed: {GOLDEN_TOLERANCE:g}"
-            )
-    for row in range(min(_LONE_ROWS, len(together[0]))):
-        alone = graph.run(**{key: value[row : row + 1] for key, value in inputs.items()})
-        for tensor, one, all_ in zip(operation.outputs, alone, together, strict=True):
-            if one.tobytes() != all_[row : row + 1].tobytes():
-                raise BundleError(
-                    f"{operation.graph}: {tensor.name} of golden row {row} is not bit-equal alone and in a "
-                    "batch; an output must depend on its own row only"
-                )

@@ -107,7 +107,10 @@ class Options(BaseModel):
         examples=["mnist-gan", "mnist-vae", "mnist-ae"],
     )
     version: int | None = Field(
-        default=None, ge=1, lt=2**31, description="Version of the model; by default its latest"
+        default=None,
+        ge=1,
+        lt=2**31,
+        description="Version of the model; by default its latest, or one by the weights between its versions",
     )
 
 
@@ -353,6 +356,9 @@ class ModelInfo(_Described):
     name: str
     version: int
     latest: bool
+    traffic: float = Field(
+        description="Fraction of the requests that name no version which it answers, 0 to 1"
+    )
     family: str
     description: str
     operations: list[str] = Field(description="The calls of this API that it answers")
@@ -367,4 +373,24 @@ class ModelInfo(_Described):
 
 class ModelsAnswer(_Described):
     models: list[ModelInfo]
-    refused: dict[str, str] = Field(description="Bundles that are not served, name/version, and why")
+    refused: dict[str, str] = Field(
+        description="Bundles (name/version) and weights between versions (name/traffic.json) that are not in use as "
+        "they lie in the models folder, and why"
+    )
+
+
+class WorkerReload(_Described):
+    """What a worker found when it last looked at the models folder; versions are name/version."""
+
+    pid: int
+    done: bool = Field(description="Whether it has looked since this call; if not, the rest is of before")
+    loaded: list[str]
+    kept: list[str]
+    dropped: list[str]
+    refused: dict[str, str] = Field(description="As in `GET /models`")
+    fault: str | None = Field(description="Why nothing could be changed")
+
+
+class ReloadAnswer(_Described):
+    complete: bool = Field(description="Whether every worker has looked; those that have not will")
+    workers: list[WorkerReload]

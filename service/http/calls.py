@@ -27,6 +27,7 @@ M = TypeVar("M", bound=BaseModel)
 Value = tuple[str, Any]  # location, value
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+KEY_HEADER = "x-latentry-key"
 _SHOWN_CHARACTERS = 60
 _MAX_OPTIONS = 100
 # pydantic's words -> ours
@@ -66,6 +67,8 @@ class Call(Generic[T]):
     place: str
     values: Mapping[str, Value]
     record: telemetry.Record
+    key: str | None = None
+    """The header `X-Latentry-Key`: see `service/http/routing.py`."""
 
     @property
     def locations(self) -> dict[str, str]:
@@ -104,7 +107,7 @@ def parse(raw: RawRequest, schema: type[T], answers: tuple[str, ...]) -> Call[T]
         options = schema.model_validate({name: value for name, (_, value) in values.items()})
     except ValidationError as error:
         raise _refusal(error, schema, _locations(schema, place, values)) from error
-    return Call(options, media_type, place, values, raw.record)
+    return Call(options, media_type, place, values, raw.record, raw.headers.get(KEY_HEADER))
 
 
 def _locations(schema: type[Options], place: str, values: Mapping[str, Value]) -> dict[str, str]:

@@ -36,7 +36,7 @@ PATHS = (
     "/docs.json",
     "/v2",
 )
-_SUBTREES = ("/models/", "/static_content/", "/v2/")
+_SUBTREES = ("/models/", "/static_content/", "/v2/", "/admin/")
 REQUEST_ID_HEADER = "X-Request-Id"
 _REQUEST_ID_BYTES = b"x-request-id"
 _EXACTLY = frozenset(("/", *PATHS))

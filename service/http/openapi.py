@@ -17,7 +17,7 @@ from service.animations import GIF
 from service.codecs import IMAGE_TYPES, PNG, WEBP
 from service.errors import MEDIA_TYPE as PROBLEM
 from service.errors import ServiceError
-from service.http import answers
+from service.http import admin, answers
 from service.schemas import JSON, MULTIPART, NPY, ZIP, Options
 from service.settings import Settings
 from service.v2 import openapi as openapi_v2
@@ -103,6 +103,7 @@ def document(settings: Settings) -> Json:
         "paths": {
             **{path: {"post": _post(path, operation, named)} for path, operation in _OPERATIONS.items()},
             **_get_paths(),
+            **(_admin_paths() if settings.admin else {}),
             **openapi_v2.paths(_REF),
         },
         "components": {
@@ -126,7 +127,14 @@ def document(settings: Settings) -> Json:
                     "in": "header",
                     "schema": _TEXT,
                     "description": "A name for this request, given back in the answer",
-                }
+                },
+                "Key": {
+                    "name": "X-Latentry-Key",
+                    "in": "header",
+                    "schema": _TEXT,
+                    "description": "A name for the caller. Where a model has weights between its versions, and the "
+                    "request names none, the same name gets the same one; without it, the same request does",
+                },
             },
         },
     }
@@ -137,6 +145,8 @@ def _schemas(settings: Settings) -> Json:
     for operation in _OPERATIONS.values():
         models |= {(operation.request, "validation"): None, (operation.answer, "serialization"): None}
     models |= dict.fromkeys(openapi_v2.SCHEMAS)
+    if settings.admin:
+        models |= {(schemas.ReloadAnswer, "serialization"): None}
     models |= {(schemas.ModelsAnswer, "serialization"): None, (schemas.Problem, "serialization"): None}
     _, top = models_json_schema(list(models), ref_template=_REF)
     named: Json = top["$defs"]
@@ -172,6 +182,7 @@ def _post(path: str, operation: _Operation, named: Json) -> Json:
         "parameters": [
             *_query_parameters(operation.request, named[operation.request.__name__]),
             {"$ref": "#/components/parameters/RequestId"},
+            {"$ref": "#/components/parameters/Key"},
         ],
         "requestBody": {"content": _request_content(path, operation.request)},
         "responses": {
@@ -284,6 +295,12 @@ def _get_paths() -> Json:
             "get": _get("Infrastructure", "docs", "This document", {JSON: {"schema": {"type": "object"}}})
         },
     }
+
+
+def _admin_paths() -> Json:
+    answer = {"schema": {"$ref": _REF.format(model="ReloadAnswer")}}
+    summary = "Look for new versions in the models folder now, in every worker"
+    return {admin.RELOAD: {"post": _get("Infrastructure", "reload", summary, {JSON: answer})}}
 
 
 _PLAIN: Json = {"text/plain": {"schema": _TEXT}}

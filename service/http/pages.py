@@ -12,12 +12,13 @@ from starlette.routing import Route
 
 from service import offers, telemetry
 from service.errors import ServiceError, to_response
-from service.http import openapi
+from service.http import admin, openapi
 from service.loader import Models
 from service.registry import Model, Registry
 from service.schemas import JSON, ModelInfo, ModelsAnswer
 from service.settings import Settings
 from service.v2 import endpoints as v2
+from service.watcher import Watcher
 
 # Shows `/docs.json` with the copy of Swagger UI that BentoML brings.
 _PAGE = Path(__file__).with_name("docs.html")
@@ -25,8 +26,8 @@ _PAGE = Path(__file__).with_name("docs.html")
 _OWN_CONTENT_ONLY = {"Content-Security-Policy": "default-src 'self' 'unsafe-inline' data: blob:"}
 
 
-def app(models: Models, settings: Settings) -> Starlette:
-    """`/`, `/docs.json`, `/models`, `/models/{name}`, `/metrics`, and those of `v2`."""
+def app(models: Models, settings: Settings, watcher: Watcher) -> Starlette:
+    """`/`, `/docs.json`, `/models`, `/models/{name}`, `/metrics`, and those of `admin` and `v2`."""
 
     # Plain functions: starlette runs them in threads, where waiting for the models holds up nothing.
     def list_models(_: Request) -> Response:
@@ -62,6 +63,7 @@ def app(models: Models, settings: Settings) -> Starlette:
             Route("/models", list_models),
             Route("/models/{name}", show_model),
             Route("/metrics", metrics),
+            *admin.routes(watcher, settings),
             *v2.routes(models, settings),
         ],
         exception_handlers={ServiceError: _problem},
@@ -90,6 +92,7 @@ def _info(model: Model, registry: Registry) -> ModelInfo:
         name=model.name,
         version=model.version,
         latest=registry.get(model.name) is model,
+        traffic=registry.share(model),
         family=manifest.family,
         description=manifest.description,
         operations=list(offers.offered(model)),

@@ -1,12 +1,13 @@
 """What is known of the requests: metrics by model and operation, and JSON log lines that carry whose they are."""
 
 from service.telemetry.logs import configure_logging
-from service.telemetry.metrics import serving
+from service.telemetry.metrics import changed, serving
 from service.telemetry.record import RECORD, Record, render, request_id, settle
 
 __all__ = [
     "RECORD",
     "Record",
+    "changed",
     "configure_logging",
     "render",
     "request_id",

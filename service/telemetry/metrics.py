@@ -55,6 +55,15 @@ _model_info = Gauge(
     multiprocess_mode="livemax",
     registry=_metrics,
 )
+_models_refused = Gauge(
+    "latentry_models_refused",
+    "Bundles (and weights between versions) that are not in use; /models says why",
+    multiprocess_mode="livemax",
+    registry=_metrics,
+)
+_model_changes = Counter(
+    "latentry_model_changes", "Versions that came and went while it ran", ("change",), registry=_metrics
+)
 _ready = Gauge("latentry_ready", "1 if every worker is ready", multiprocess_mode="livemin", registry=_metrics)
 
 
@@ -78,6 +87,7 @@ def _series(operation: str, model: str, status: int) -> _Series:
 
 # Names that may be labels. One that a caller could choose freely would grow the metrics without limit.
 _served: set[str] = set()
+_infos: set[tuple[str, str, str]] = set()
 
 
 def count(
@@ -97,13 +107,23 @@ def show_in_flight(requests: int) -> None:
     _in_flight.set(requests)
 
 
-def serving(models: Iterable[Model]) -> None:
+def serving(models: Iterable[Model], refused: int = 0, *, ready: bool = True) -> None:
     """Tell the metrics what is served: the only model names that will be labels. None: not ready."""
-    listed = list(models)
-    for model in listed:
-        _served.add(model.name)
-        _model_info.labels(model.name, str(model.version), model.digest).set(1)
-    _ready.set(1 if listed else 0)
+    listed = {(model.name, str(model.version), model.digest) for model in models}
+    for labels in _infos - listed:
+        _model_info.labels(*labels).set(0)
+    for labels in listed:
+        _served.add(labels[0])
+        _model_info.labels(*labels).set(1)
+    _infos.update(listed)
+    _models_refused.set(refused)
+    _ready.set(1 if listed and ready else 0)
+
+
+def changed(loaded: int, dropped: int) -> None:
+    """Count versions that came and went."""
+    _model_changes.labels("loaded").inc(loaded)
+    _model_changes.labels("dropped").inc(dropped)
 
 
 def render() -> tuple[bytes, str]:

@@ -5,6 +5,7 @@ Its errors have a form of their own too, which `errors.to_response` knows.
 
 import re
 from functools import partial
+from hashlib import blake2b
 
 from pydantic import BaseModel, TypeAdapter
 from starlette.requests import Request
@@ -103,7 +104,7 @@ def inference(models: Models, settings: Settings, method: str, path: str) -> Han
 
 def _infer(models: Models, settings: Settings, name: str, version: str | None, raw: RawRequest) -> Work:
     raw.record.model = name.rpartition(".")[0]
-    served = v2_models.find(models.registry(), name, version)
+    served = v2_models.find(models.registry(), name, version, partial(_key, raw))
     request, inputs = yield from aside(len(raw.body) > LARGE_BYTES, _read, raw, served, settings)
     wanted = v2_tensors.wanted_outputs(request, served.operation)
     outputs = yield from run(served.graph, **inputs)
@@ -120,6 +121,12 @@ def _read(raw: RawRequest, served: GraphModel, settings: Settings) -> tuple[Infe
     request = calls.check(document, InferRequest)
     limit = v2_models.most_rows(served.operation, settings)
     return request, v2_tensors.read(request.inputs, binary, served, limit)
+
+
+def _key(raw: RawRequest) -> bytes:
+    """What the version of a request that names none is chosen by."""
+    given = raw.headers.get(calls.KEY_HEADER)
+    return blake2b(raw.body).digest() if given is None else b"key " + given.encode()
 
 
 def _check_outputs(served: GraphModel, outputs: tuple[Array, ...]) -> None:

@@ -1,5 +1,6 @@
 """What the Open Inference Protocol v2 calls a model: one graph of one of ours, `mnist-vae.encode`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.errors import NotFound
@@ -60,13 +61,18 @@ def versions(registry: Registry, name: str) -> dict[str, GraphModel]:
     return found
 
 
-def find(registry: Registry, name: str, version: str | None = None) -> GraphModel:
-    """A v2 model; without `version`, its latest.
+def find(
+    registry: Registry, name: str, version: str | None = None, key: Callable[[], bytes] | None = None
+) -> GraphModel:
+    """A v2 model; without `version`, its latest; with a `key`, one by the weights between versions, if there are any.
 
     Raises:
         NotFound: no such model or version; the detail lists those that there are.
+        Unavailable: see `Registry.choose`.
     """
     found = versions(registry, name)
+    if version is None and key is not None:
+        version = str(registry.choose(name.rpartition(".")[0], [int(v) for v in found], key))
     if version is None:
         return next(reversed(found.values()))
     if version not in found:

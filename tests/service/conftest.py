@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from service.folder import ModelsFolder
 from service.registry import Registry
 from tests.service import bundles
 
@@ -18,4 +19,4 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def registry(models_dir: Path) -> Registry:
-    return Registry.load(models_dir, threads=1)
+    return ModelsFolder(models_dir, threads=1).registry

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from service import latents
+from service.folder import ModelsFolder
 from service.manifest import Likelihood, Operation
 from service.operations import ElboScore
 from service.registry import Model, Registry
@@ -69,7 +70,7 @@ def encode(w: Doubles, *, shrink: float, widen: float) -> tuple[ModelProto, Oper
 def model(folder: Path, *, shrink: float = 1.0, widen: float = 1.0) -> Model:
     graphs = {"generate": generate(loadings()), "encode": encode(loadings(), shrink=shrink, widen=widen)}
     bundles.write(folder, "linear", graphs, image=GREY, likelihood={"kind": "gaussian", "stddev": NOISE})
-    return Registry.load(folder).get("linear")
+    return ModelsFolder(folder).registry.get("linear")
 
 
 def pictures(n: int) -> NDArray[np.uint8]:
@@ -170,7 +171,7 @@ def test_draws_keep_the_label_of_their_image(tmp_path: Path) -> None:
     bernoulli = {"kind": "bernoulli"}
     names = bundles.CLASS_NAMES
     bundles.write(tmp_path, "labelled", graphs, image=GREY, likelihood=bernoulli, class_names=names)
-    served = Registry.load(tmp_path).get("labelled")
+    served = ModelsFolder(tmp_path).registry.get("labelled")
     images = pictures(5)
     labels = [0, 2, 1, 1, 0]
     together = finished.score(served, images, labels, k=70)

@@ -60,6 +60,22 @@ def link(folder: Path) -> None:
     (folder / "encode.onnx").symlink_to(target)
 
 
+def link_manifest(folder: Path) -> None:
+    target = (folder / "manifest.json").rename(folder.parent / "elsewhere.json")
+    (folder / "manifest.json").symlink_to(target)
+
+
+def pipe(folder: Path) -> None:
+    """Who opens it waits for a writer."""
+    (folder / "manifest.json").unlink()
+    os.mkfifo(folder / "manifest.json")
+
+
+def list_file(name: str) -> Callable[[Path], object]:
+    """In the manifest, under another name, which is a path."""
+    return lambda f: edit(f, lambda m: m["files"].update({name: m["files"]["golden.npz"]}))
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "changed": (flip_a_byte, r"encode\.onnx: sha256 is"),
     "short": (cut_short, r"encode\.onnx: has [\d,]+ bytes; the manifest says"),
@@ -69,18 +85,43 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "manifest.json: cannot be read"),
     "not JSON": (lambda f: (f / "manifest.json").write_text("{"), "manifest.json: cannot be read"),
     "not an object": (lambda f: (f / "manifest.json").write_text("[]"), "expected a JSON object"),
+    "truncated": (
+        lambda f: (f / "manifest.json").write_bytes((f / "manifest.json").read_bytes()[:-20]),
+        "manifest.json: cannot be read as JSON",
+    ),
+    "deep": (
+        lambda f: (f / "manifest.json").write_text("[" * 100_000),
+        "manifest.json: cannot be read as JSON: .*recursion",
+    ),
+    "oversized": (
+        lambda f: (f / "manifest.json").write_bytes(b" " * manifest.MAX_MANIFEST_BYTES + b"{}"),
+        r"manifest.json: .* has 1,048,578 bytes; allowed: 1,048,576",
+    ),
+    "linked manifest": (link_manifest, "manifest.json: .* must be a plain file"),
+    "pipe": (pipe, "manifest.json: .* must be a plain file"),
+    "surplus folder": (lambda f: (f / "more").mkdir(), r"more: not listed in the manifest"),
     "schema": (
         lambda f: edit(f, lambda m: m.update(schema_version=2)),
         "schema_version is 2; this server reads 1",
     ),
+    "no schema": (
+        lambda f: edit(f, lambda m: m.pop("schema_version")),
+        "schema_version is None; this server",
+    ),
     "unknown field": (lambda f: edit(f, lambda m: m.update(colour="red")), "colour: Extra inputs"),
     "NaN metric": (lambda f: edit(f, lambda m: m["metrics"].update(mse=float("nan"))), "metrics.mse"),
-    "other version": (lambda f: edit(f, lambda m: m.update(version=2)), "names tiny-vae/2, but lies in"),
-    "other name": (lambda f: edit(f, lambda m: m.update(name="mnist")), "names mnist/1, but lies in"),
+    "other version": (lambda f: edit(f, lambda m: m.update(version=7)), "names tiny-vae/7, but lies in"),
+    "other name": (lambda f: edit(f, lambda m: m.update(name="mnist")), r"names mnist/\d, but lies in"),
     "path in name": (
         lambda f: edit(f, lambda m: m["operations"]["encode"].update(graph="../x.onnx")),
         "operations.encode.graph",
     ),
+    "absolute path": (
+        lambda f: edit(f, lambda m: m["operations"]["encode"].update(graph="/etc/passwd")),
+        "operations.encode.graph",
+    ),
+    "listed path": (list_file("../elsewhere.onnx"), r"files\.\.\./elsewhere\.onnx"),
+    "listed absolute path": (list_file("/etc/passwd"), r"files\./etc/passwd"),
     "old opset": (lambda f: edit(f, lambda m: m.update(opset=16)), "opset"),
 }
 
@@ -91,6 +132,23 @@ def test_a_damaged_bundle_is_refused_with_the_file_and_the_reason(folder: Path, 
     damage(folder)
     with pytest.raises(BundleError, match=reason):
         manifest.read_bundle(folder)
+
+
+def test_what_is_opened_is_what_was_verified(folder: Path) -> None:
+    bundle = manifest.read_bundle(folder)
+    good = (folder / "encode.onnx").read_bytes()
+    assert manifest.read_file(folder, "encode.onnx", bundle) == good
+    for damage, reason in (
+        (flip_a_byte, "sha256 is"),
+        (lambda f: (f / "encode.onnx").write_bytes(good + b"x"), "bytes; allowed:"),
+        (link, "must be a plain file"),
+        (lambda f: (f / "encode.onnx").unlink(), "No such file"),
+    ):
+        damage(folder)
+        with pytest.raises(BundleError, match=rf"encode\.onnx: .*{reason}"):
+            manifest.read_file(folder, "encode.onnx", bundle)
+    with pytest.raises(BundleError, match="the manifest does not list it"):
+        manifest.read_file(folder, "manifest.json", bundle)
 
 
 @pytest.mark.parametrize(

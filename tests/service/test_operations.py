@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from service import latents, offers, tensors
 from service.errors import BadRequest, NotFound
+from service.folder import ModelsFolder
 from service.manifest import Operation
 from service.operations import DiscriminatorScore, ElboScore
 from service.registry import Model, Registry
@@ -62,7 +63,7 @@ def make(tmp_path: Path) -> Make:
 
     def make(graphs: dict[str, tuple[ModelProto, Operation]], **fields: Any) -> Model:
         bundles.write(tmp_path, "made", graphs, image=GREY, **fields)
-        return Registry.load(tmp_path).get("made")
+        return ModelsFolder(tmp_path).registry.get("made")
 
     return make
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import ModelProto
+from onnx.external_data_helper import set_external_data
 
 from service import manifest
 from service.errors import NotFound
+from service.folder import ModelsFolder
 from service.registry import Registry
 from tests.service import bundles
 from tests.service.bundles import GREY, Net
@@ -34,7 +36,7 @@ def test_models_are_listed_by_name_and_version(registry: Registry) -> None:
 def test_the_latest_version_is_the_largest_number(tmp_path: Path) -> None:
     for version in (9, 10, 2):
         bundles.write_gan(tmp_path, version=version)
-    registry = Registry.load(tmp_path)
+    registry = ModelsFolder(tmp_path).registry
     assert registry.get("tiny-gan").version == 10
     assert registry.get("tiny-gan", 2).version == 2
     assert [model.version for model in registry.models()] == [2, 9, 10]
@@ -60,7 +62,7 @@ def test_what_is_not_there_is_not_found_and_what_is_there_is_listed(registry: Re
 @pytest.mark.parametrize("folder", ["empty", "missing"])
 def test_nothing_to_serve_is_not_ready(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
-    registry = Registry.load(tmp_path / folder)
+    registry = ModelsFolder(tmp_path / folder).registry
     assert not registry.ready
     assert registry.models() == []
     with pytest.raises(NotFound, match="models: none"):
@@ -72,7 +74,7 @@ def test_what_is_no_version_of_a_model_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("models")
     (tmp_path / ".cache" / "1").mkdir(parents=True)
     shutil.copytree(written, tmp_path / "tiny-vae" / ".2-half-written")
-    registry = Registry.load(tmp_path)
+    registry = ModelsFolder(tmp_path).registry
     assert [str(model) for model in registry.models()] == ["tiny-vae/1"]
     assert registry.refused == {}
 
@@ -130,6 +132,31 @@ def write_coupled(root: Path) -> None:
     bundles.write(root, "bad", {"discriminate": coupled()}, image=GREY, latent=None)
 
 
+def wrong_shape(root: Path) -> None:
+    """The graph takes latents of 5 numbers, the manifest says 4."""
+    expected = {"generate": bundles.generate(GREY, seed=1)}
+    graphs = {"generate": (bundles.generate(GREY, seed=1, dim=5)[0], expected["generate"][1])}
+    bundles.write(root, "bad", graphs, image=GREY, golden_arrays=bundles.golden(expected))
+
+
+def external_data(root: Path) -> None:
+    """A graph whose weights are kept in a file that lies elsewhere, and is there."""
+    model, operation = bundles.generate(GREY, seed=1)
+    arrays = bundles.golden({"generate": (model, operation)})
+    weights = model.graph.initializer[-1]
+    (root / "secret.bin").write_bytes(weights.raw_data)
+    set_external_data(weights, "../../secret.bin")
+    weights.ClearField("raw_data")
+    bundles.write(root, "bad", {"generate": (model, operation)}, image=GREY, golden_arrays=arrays)
+
+
+def linked_out(root: Path) -> None:
+    target = bundles.write_vae(root.parent / "elsewhere")
+    (root / "tiny-vae").mkdir()
+    (root / "tiny-vae" / "1").symlink_to(target)
+    (root / "tiny-vae").rename(root / "bad")
+
+
 def write_nameless_classes(root: Path) -> None:
     bundles.write(root, "bad", {"generate": bundles.generate(GREY, seed=1, classes=3)}, image=GREY)
 
@@ -153,6 +180,13 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda r: rewritten(r, lambda f: None, opset=18),
         r"imports opset \[17\]; the manifest says 18",
     ),
+    "wrong shape": (wrong_shape, r"generate\.onnx: input z has shape .*5\]; the manifest says"),
+    "cut short": (
+        lambda r: rewritten(r, lambda f: f.update({"encode.onnx": f["encode.onnx"][:-100]})),
+        r"encode\.onnx: is not an ONNX file, or is cut short",
+    ),
+    "external data": (external_data, r"generate\.onnx: keeps tensors in other files"),
+    "linked out": (linked_out, r"bad/1: leads out of the models folder"),
     "swapped graphs": (
         lambda r: rewritten(r, lambda f: f.update({"encode.onnx": f["generate.onnx"]})),
         r"encode\.onnx: inputs are \['z'\]; the manifest says \['image'\]",
@@ -183,24 +217,42 @@ def test_a_bad_bundle_is_refused_and_the_others_are_served(
     bundles.write_gan(root)
     write(root)
     monkeypatch.setattr(logging.getLogger("service"), "propagate", True)
-    registry = Registry.load(root)
+    registry = ModelsFolder(root).registry
     assert [str(model) for model in registry.models()] == ["tiny-gan/1"]
     assert list(registry.refused) == ["bad/1"]
     (said,) = registry.refused.values()
     assert re.search(reason, said)
     assert str(tmp_path) not in said
-    assert "bundle bad/1 refused" in caplog.text
+    assert "bad/1 refused" in caplog.text
+
+
+def test_a_file_that_changes_once_it_was_verified_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = bundles.write_gan(tmp_path / "other", seed=77)
+    bundles.write_gan(tmp_path / "models")
+    read = manifest.read_bundle
+
+    def read_then_change(folder: Path) -> manifest.Manifest:
+        bundle = read(folder)
+        shutil.copy(other / "generate.onnx", folder / "generate.onnx")
+        return bundle
+
+    monkeypatch.setattr(manifest, "read_bundle", read_then_change)
+    registry = ModelsFolder(tmp_path / "models").registry
+    assert registry.models() == []
+    assert registry.refused["tiny-gan/1"].startswith("tiny-gan/1/generate.onnx: sha256 is")
 
 
 def test_golden_outputs_may_differ_as_far_as_machines_do(tmp_path: Path) -> None:
     with_golden(shift(5e-5))(tmp_path)
-    assert Registry.load(tmp_path).refused == {}
+    assert ModelsFolder(tmp_path).registry.refused == {}
 
 
 def test_a_bad_version_leaves_the_good_one_in_place(tmp_path: Path) -> None:
     bundles.write_gan(tmp_path)
     newer = bundles.write_gan(tmp_path, version=2)
     (newer / "generate.onnx").unlink()
-    registry = Registry.load(tmp_path)
+    registry = ModelsFolder(tmp_path).registry
     assert registry.get("tiny-gan").version == 1
     assert list(registry.refused) == ["tiny-gan/2"]

@@ -9,6 +9,7 @@ from onnx import ModelProto
 
 from service import latents, operations, rejection
 from service.errors import BadRequest, NotFound
+from service.folder import ModelsFolder
 from service.manifest import Operation
 from service.registry import Model, Registry
 from tests.service import bundles, finished
@@ -38,7 +39,7 @@ def tilted(tmp_path_factory: pytest.TempPathFactory) -> Model:
     }
     root = tmp_path_factory.mktemp("tilted")
     bundles.write(root, "tilted", graphs, image=GREY)
-    return Registry.load(root).get("tilted")
+    return ModelsFolder(root).registry.get("tilted")
 
 
 def mean_grey(slope: float) -> tuple[ModelProto, Operation]:

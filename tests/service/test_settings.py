@@ -39,6 +39,9 @@ def test_the_defaults_serve_the_repositorys_models_with_several_workers(
         ("MAX_BODY_BYTES", "64M"),
         ("MAX_PIXELS", "0"),
         ("REQUEST_TIMEOUT_S", "0"),
+        ("RELOAD_INTERVAL_S", "-1"),
+        ("RELOAD_INTERVAL_S", "nan"),
+        ("ADMIN", "everyone"),
         ("LOG_LEVEL", "LOUD"),
     ],
 )

@@ -84,6 +84,20 @@ def test_the_models_served_are_told(registry: Registry) -> None:
     assert now("latentry_ready") == 1
 
 
+def test_the_models_that_left_are_told(registry: Registry) -> None:
+    model = registry.get("tiny-gan", 1)
+    labels = {"model": "tiny-gan", "version": "1", "digest": model.digest}
+    telemetry.serving([other for other in registry.models() if other is not model], refused=2, ready=False)
+    assert (now("latentry_model_info", **labels), now("latentry_models_refused")) == (0, 2)
+    assert now("latentry_ready") == 0
+    telemetry.serving(registry.models())
+    assert (now("latentry_model_info", **labels), now("latentry_models_refused")) == (1, 0)
+    before = [now("latentry_model_changes_total", change=change) for change in ("loaded", "dropped")]
+    telemetry.changed(2, 1)
+    after = [now("latentry_model_changes_total", change=change) for change in ("loaded", "dropped")]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [2, 1]
+
+
 WORKER = """
 import os
 from service import telemetry

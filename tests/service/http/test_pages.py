@@ -23,6 +23,7 @@ def test_models(http: httpx.Client) -> None:
     assert answer["refused"] == {}
     gan = http.get("/models/tiny-gan").json()["models"]
     assert gan == [model for model in answer["models"] if model["name"] == "tiny-gan"]
+    assert [model["traffic"] for model in gan] == [0.0, 1.0]
     assert gan[1]["operations"] == ["sample", "decode", "interpolate", "score"]
     assert gan[1]["image"] == {"height": 8, "width": 8, "channels": 1}
     assert gan[1]["graphs"]["generate"]["inputs"] == [{"name": "z", "dtype": "float32", "shape": ["N", 4]}]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from service import latents, rejection
-from service.registry import Registry
+from service.folder import ModelsFolder
 from tests.service import finished
 from tests.training.recipes import MINI
 from training.evaluation.kept import is_kept
@@ -49,7 +49,7 @@ def test_a_score_set_right_in_each_class_makes_the_gan_better(
 def test_the_rule_is_the_services(name: str) -> None:
     """Score, calibration and decision: the study's and the service's, of the published model."""
     folder = MODELS / name
-    model = Registry.load(folder.parents[1]).get(folder.parent.name, int(folder.name))
+    model = ModelsFolder(folder.parents[1]).registry.get(folder.parent.name, int(folder.name))
     seeds = range(500, 700)
     kept = finished.keep(model, model, seeds, 40, 0.6)
     images = finished.sample(model, seeds)

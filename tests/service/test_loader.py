@@ -1,0 +1,69 @@
+"""Models of a process that was forked, and looks by itself from then on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.service import bundles
+
+ROOT = Path(__file__).resolve().parents[2]
+# The parent loads; its child, which has the parent's models at once, looks for new ones. The parent does not.
+SCRIPT = """
+import os, sys, threading, time
+from pathlib import Path
+from service import telemetry
+from service.loader import Models
+from service.settings import Settings
+from service.watcher import Watcher
+from tests.service import bundles
+
+root = Path(sys.argv[1])
+settings = Settings(models_dir=root, reload_interval_s=0.05)
+models = Models(settings)
+watcher = Watcher(models, settings)
+models.start()
+loaded = models.registry().get("tiny-gan")
+while threading.active_count() > 1:  # of whom a fork would lose something
+    time.sleep(0.01)
+bundles.write_gan(root, version=2, seed=77)
+if (child := os.fork()) == 0:
+    models.start()
+    assert models.registry().get("tiny-gan", 1) is loaded
+    models.check_ready()
+    with telemetry.Record("sample", "id"):  # metrics of a fork begin at 0
+        pass
+    print("latentry_ready 1.0" in telemetry.render()[0].decode().splitlines())
+    watcher.start()
+    for version in (2, 3):
+        deadline = time.monotonic() + 20
+        while models.registry().get("tiny-gan").version != version and time.monotonic() < deadline:
+            time.sleep(0.01)
+        print("child", models.registry().get("tiny-gan").version, flush=True)
+        bundles.write_gan(root, version=version + 1, seed=77 + version)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print("parent", models.registry().get("tiny-gan").version, threading.active_count())
+"""
+
+
+def test_a_fork_takes_the_models_along_and_watches_them_itself(tmp_path: Path) -> None:
+    root, metrics = tmp_path / "models", tmp_path / "metrics"
+    metrics.mkdir()
+    bundles.write_gan(root)
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(root)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    expected = ["True", "child 2", "child 3", "parent 1 1"]
+    assert (result.returncode, result.stdout.splitlines()) == (0, expected), result
