@@ -1,11 +1,18 @@
 """The models of this process: loaded once, in the background, while `/livez` already answers."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 
 from service import telemetry
 from service.errors import Unavailable
 from service.registry import Registry
-from service.settings import Settings
+from service.settings import Settings, load_settings
+
+
+@lru_cache(maxsize=1)
+def process_models() -> "Models":
+    """Those of this process."""
+    return Models(load_settings())
 
 
 class Models:
@@ -14,8 +21,17 @@ class Models:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loading: Future[Registry] = Future()
+        self.is_stopping = False
+
+    def load(self) -> None:
+        """Load now: in a process that serves nothing itself, and is forked into workers."""
+        self._loading.set_result(self._load())
 
     def start(self) -> None:
+        """Serve what is loaded; load it in the background, unless it was loaded before the fork."""
+        if self._loading.done():
+            telemetry.serving(self._loading.result().models())  # metrics are a process's own
+            return
         pool = ThreadPoolExecutor(1, thread_name_prefix="load-models")
         self._loading = pool.submit(self._load)
         pool.shutdown(wait=False)
@@ -31,8 +47,14 @@ class Models:
         except TimeoutError as error:
             raise Unavailable("the models are loading", headers={"Retry-After": "1"}) from error
 
+    def usable(self) -> bool:
+        """Whether there is a model to serve; waits until all are loaded."""
+        return self._loading.result().ready
+
     def check_ready(self) -> None:
-        """Raises Unavailable, with the reason, unless there is a model to serve right now."""
+        """Raises Unavailable, with the reason, unless there is a model to serve right now, and no end in sight."""
+        if self.is_stopping:
+            raise Unavailable("the service is stopping")
         if not self._loading.done():
             raise Unavailable("the models are loading", headers={"Retry-After": "1"})
         registry = self._loading.result()

@@ -1,8 +1,8 @@
 """Metrics by model and operation, and JSON log lines that carry the request they belong to.
 
-Metrics are counted over all workers. `bentoml serve` empties a folder and starts its workers with it in
-`PROMETHEUS_MULTIPROC_DIR`; `prometheus_client`, which looks at that variable once, when it is imported, then
-keeps every value in files there. Without the variable (tests, one process) the same code counts in memory.
+Metrics are counted over all workers. What starts them (service/launch, or `bentoml serve`) makes a folder and
+names it in `PROMETHEUS_MULTIPROC_DIR`; `prometheus_client`, which looks at that variable once, when it is imported,
+then keeps every value in files there. Without the variable (tests, one process) the same code counts in memory.
 """
 
 import atexit
@@ -74,7 +74,6 @@ class Lines:
 
 _lines = Lines(sys.stderr)
 _new_ids = itertools.count()
-_id_prefix = secrets.token_hex(4)
 
 _FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 RECORD = "latentry.record"
@@ -214,6 +213,11 @@ def render() -> tuple[bytes, str]:
     return generate_latest(everyone), CONTENT_TYPE_LATEST
 
 
+def settle() -> None:
+    """Log what has ended until now, without waiting for the time."""
+    _lines.flush()
+
+
 def current() -> "Record | None":
     """The record of the request in whose context this is called."""
     return _current.get()
@@ -223,7 +227,13 @@ def request_id(header: str | None) -> str:
     """The caller's own id (`X-Request-ID`) where it is fit for a log line, else a new one."""
     if header is not None and _REQUEST_ID.fullmatch(header):
         return header
-    return f"{_id_prefix}{next(_new_ids):08x}"
+    return f"{_id_prefix(os.getpid())}{next(_new_ids):08x}"
+
+
+@cache
+def _id_prefix(_pid: int) -> str:
+    """Each process has its own: those that are forked from one count from the same number on."""
+    return secrets.token_hex(4)
 
 
 def configure_logging(level: str) -> None:

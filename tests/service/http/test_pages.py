@@ -147,11 +147,14 @@ def test_page_is_made_of_what_this_server_has(http: httpx.Client) -> None:
         assert http.get(path[1:]).status_code == 200, path
 
 
-def test_a_service_without_models_lives_but_is_not_ready(tmp_path: Path) -> None:
+def test_what_bentoml_serves_lives_without_models_but_is_not_ready(tmp_path: Path) -> None:
     models, scratch = tmp_path / "models", tmp_path / "scratch"
     (models / "broken" / "1").mkdir(parents=True)
     scratch.mkdir()
-    with serve(models, scratch, wait_for="/livez", workers=1) as url, httpx.Client(base_url=url) as http:
+    with (
+        serve(models, scratch, target="service.app:Latentry", wait_for="/livez", workers=1) as url,
+        httpx.Client(base_url=url) as http,
+    ):
         http.get("/models")  # waits for the models
         detail = str(assert_problem(http.get("/readyz"), 503)["detail"])
         assert detail.startswith("no usable model: broken/1/manifest.json: cannot be read")
