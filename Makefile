@@ -29,8 +29,7 @@ serve: .venv/.installed ## Serve models/ on 127.0.0.1:3000 (HOST=, PORT=)
 	@echo "Latentry starts on http://$(HOST):$(PORT) (Ctrl-C stops it). Try, once it is ready:"
 	@echo "  curl http://$(HOST):$(PORT)/models"
 	@echo "  curl -X POST 'http://$(HOST):$(PORT)/sample?model=mnist-gan&n=64' -o digits.png"
-	@BENTOML_HOME="$(CURDIR)/.bentoml/$(PORT)" exec .venv/bin/bentoml serve service.app:Latentry \
-		--host "$(HOST)" --port "$(PORT)" --timeout-graceful-shutdown 30
+	@exec $(SERVE) -m service --host "$(HOST)" --port "$(PORT)"
 
 test: check .venv/.installed ## Prove that everything works: check, then all the tests
 	$(DEV) -m pytest

@@ -1,11 +1,13 @@
-"""Where a worker's memory and the serving environment's disk go: `.venv/bin/python -m load_tests.footprint`.
+"""Where the service's memory, the time of its start and its disk go: `.venv/bin/python -m load_tests.footprint`.
 
 Prints two Markdown tables, which docs/footprint.md holds. Needs the serving environment alone; Linux (/proc).
 """
 
+import gc
 import importlib
 import re
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,8 +24,8 @@ def private_mib() -> float:
     return sum(int(kib) for kib in re.findall(r"Private_\w+:\s+(\d+) kB", text)) / 1024
 
 
-def memory() -> list[tuple[str, float]]:
-    """MiB that each step of a worker's start adds, in their order."""
+def start() -> list[tuple[str, float, float]]:
+    """MiB and seconds of each step of the start, in their order; all in one thread, unlike the launcher."""
 
     def load_models() -> None:
         kept.append(importlib.import_module("service.folder").ModelsFolder(ROOT / "models"))
@@ -46,11 +48,13 @@ def memory() -> list[tuple[str, float]]:
         ("the models, opened and warmed up", load_models),
         ("a run of 64 images of each", run_a_batch),
     ]
-    found = [("Python", private_mib())]
+    gc.disable()  # as the launcher does
+    found = [("Python", private_mib(), time.process_time())]
     for name, stage in stages:
-        before = private_mib()
+        before, begin = private_mib(), time.perf_counter()
         stage()
-        found.append((name, private_mib() - before))
+        seconds = time.perf_counter() - begin
+        found.append((name, private_mib() - before, seconds))
     return found
 
 
@@ -72,11 +76,17 @@ def packages() -> list[tuple[str, float]]:
 
 
 def main() -> None:
-    for title, rows in (("memory of a worker, MiB", memory()), ("disk, MiB", packages())):
-        print(f"| {title} | |\n| --- | --- |")
-        for name, size in rows:
-            print(f"| {name} | {size:.0f} |")
-        print(f"| **all** | {sum(size for _, size in rows):.0f} |\n")
+    steps = start()
+    print("| step | MiB | s |\n| --- | --- | --- |")
+    for name, size, seconds in [
+        *steps,
+        ("**all**", sum(step[1] for step in steps), sum(step[2] for step in steps)),
+    ]:
+        print(f"| {name} | {size:.0f} | {seconds:.2f} |")
+    sizes = packages()
+    print("\n| package | MiB |\n| --- | --- |")
+    for name, size in [*sizes, ("**all**", sum(entry[1] for entry in sizes))]:
+        print(f"| {name} | {size:.0f} |")
 
 
 if __name__ == "__main__":

@@ -23,10 +23,13 @@ _FOLDER = re.compile(r"(^|=)/(?:[^/]*/)*")
 class Memory:
     """Of one process. `command`: its words, without folders.
 
-    `pss` counts a page that k processes share as 1 / k of it; `rss` counts it whole.
+    `uss` are the pages that no other process has; `pss` counts one that k processes share as 1 / k of it; `rss` counts
+    it whole.
     """
 
+    pid: int
     command: str
+    uss_bytes: int
     pss_bytes: int
     rss_bytes: int
 
@@ -59,7 +62,8 @@ def memory(pid: int) -> list[Memory]:
         with suppress(psutil.Error):
             info = process.memory_full_info()
             words = [_FOLDER.sub(r"\1", word) for word in process.cmdline()]
-            found.append(Memory(" ".join(words)[:COMMAND_CHARACTERS] or process.name(), info.pss, info.rss))
+            command = " ".join(words)[:COMMAND_CHARACTERS] or process.name()
+            found.append(Memory(process.pid, command, info.uss, info.pss, info.rss))
     return sorted(found, key=lambda item: -item.pss_bytes)
 
 

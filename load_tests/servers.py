@@ -54,8 +54,7 @@ class Server:
 
 
 def _latentry(place: Place) -> list[str]:
-    listen = ["--host", "127.0.0.1", "--port", str(place.port), "--timeout-graceful-shutdown", "30"]
-    return [place.script("bentoml"), "serve", "service.app:Latentry", *listen]
+    return [str(place.python), "-m", "service", "--host", "127.0.0.1", "--port", str(place.port)]
 
 
 def _fastapi(file: str) -> Callable[[Place], list[str]]:
@@ -96,7 +95,7 @@ def _bentoml(place: Place) -> list[str]:
 
 def _bento_variables(place: Place) -> dict[str, str]:
     own = {"BENTOML_HOME": str(place.scratch), "BENTOML_DO_NOT_TRACK": "True"}
-    return {**own, "WORKERS": str(place.workers), "LATENTRY_WORKERS": str(place.workers)}
+    return {**own, "WORKERS": str(place.workers)}
 
 
 def _triton_variables(place: Place) -> dict[str, str]:
@@ -134,10 +133,10 @@ SERVERS = (
         "Latentry",
         None,
         ("bentoml", "onnxruntime", "numpy", "uvicorn"),
-        "as `make serve` starts it: `bentoml serve service.app:Latentry`, all of `models/`",
+        "as `make serve` starts it: `python -m service`, all of `models/`",
         "../README.md",
         _latentry,
-        variables=_bento_variables,
+        variables=lambda place: {"LATENTRY_WORKERS": str(place.workers)},
     ),
     Server(
         "fastapi-sync",

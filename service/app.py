@@ -1,4 +1,7 @@
-"""The BentoML service: `bentoml serve service.app:Latentry`. One short method an endpoint."""
+"""The BentoML service: what `python -m service` runs, and `bentoml serve service.app:Latentry`.
+
+One short method an endpoint.
+"""
 
 import gc
 from functools import partial
@@ -16,7 +19,7 @@ from service.http.dispatch import Dispatch, Handler
 from service.http.endpoint import endpoint, handlers
 from service.http.front import Front
 from service.http.gateway import Gateway
-from service.loader import Models
+from service.loader import process_models
 from service.registry import Model
 from service.scheduler import Work
 from service.schemas import (
@@ -37,7 +40,7 @@ from service.v2 import endpoints as v2
 from service.watcher import Watcher
 
 settings = load_settings()
-models = Models(settings)
+models = process_models()
 watcher = Watcher(models, settings)
 _handlers: dict[str, Handler] = {}  # of this worker's instance of the service, once there is one
 

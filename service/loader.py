@@ -5,12 +5,19 @@ import threading
 import weakref
 from collections.abc import Awaitable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 
 from service import memory, telemetry
 from service.errors import Unavailable
 from service.folder import Changes, ModelsFolder
 from service.registry import Model, Registry
-from service.settings import Settings
+from service.settings import Settings, load_settings
+
+
+@lru_cache(maxsize=1)
+def process_models() -> "Models":
+    """Those of this process."""
+    return Models(load_settings())
 
 
 class Models:
@@ -23,11 +30,16 @@ class Models:
         self._registry: Registry | None = None
         self._looking = threading.Lock()
         self._leaving: list[weakref.ref[Model]] = []
+        self.is_stopping = False
+
+    def load(self) -> None:
+        """Load now: in a process that serves nothing itself, and is forked into workers."""
+        self._loading.set_result(self._load())
 
     def start(self) -> None:
-        """Load, unless that is done: a process that was forked has the models of its parent."""
+        """Serve what is loaded; load it in the background, unless it was loaded before the fork."""
         if self._registry is not None:
-            _tell(self._registry)  # metrics are those of a process
+            _tell(self._registry)  # metrics are a process's own
             return
         pool = ThreadPoolExecutor(1, thread_name_prefix="load-models")
         self._loading = pool.submit(self._load)
@@ -54,8 +66,14 @@ class Models:
             return None
         return asyncio.wait([asyncio.wrap_future(self._loading)], timeout=self._settings.request_timeout_s)
 
+    def usable(self) -> bool:
+        """Whether there is a model to serve; waits until all are loaded."""
+        return self._loading.result().ready
+
     def check_ready(self) -> None:
-        """Raises Unavailable, with the reason, unless there is a model to serve right now."""
+        """Raises Unavailable, with the reason, unless there is a model to serve right now, and no end in sight."""
+        if self.is_stopping:
+            raise Unavailable("the service is stopping")
         registry = self._registry
         if registry is None:
             raise Unavailable("the models are loading", headers={"Retry-After": "1"})

@@ -14,11 +14,18 @@ def _usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
+ENV_PREFIX = "LATENTRY_"
+
+
 class Settings(BaseSettings):
     """Every setting has a default that serves the repository's own models on one machine."""
 
-    model_config = SettingsConfigDict(env_prefix="LATENTRY_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True)
 
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on; 0.0.0.0: all of IPv4, `::` all of IPv6"
+    )
+    port: int = Field(default=3000, ge=0, le=65535, description="Port to listen on; 0: any that is free")
     models_dir: Path = Field(
         default=Path(__file__).resolve().parent.parent / "models",
         description="Folder of the bundles, `<name>/<version>/`",
@@ -78,6 +85,15 @@ class Settings(BaseSettings):
     )
     admin: bool = Field(
         default=False, description="Answer `POST /admin/reload`; it asks no caller who they are"
+    )
+    drain_s: float = Field(
+        default=0.5,
+        ge=0,
+        le=3600,
+        description="Seconds after SIGTERM in which `/readyz` says 503 and new connections are still answered",
+    )
+    stop_timeout_s: float = Field(
+        default=30.0, gt=0, le=3600, description="Seconds that requests may take to end after that"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged"

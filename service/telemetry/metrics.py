@@ -1,8 +1,8 @@
 """Metrics by model and operation, counted over all workers.
 
-A server gives its workers a folder in `PROMETHEUS_MULTIPROC_DIR`; `prometheus_client`, which looks at that variable
-once, when it is imported, then keeps every value in files there. Without the variable (tests, one process) the same
-code counts in memory.
+What starts the workers (service/launch, or `bentoml serve`) makes a folder and names it in `PROMETHEUS_MULTIPROC_DIR`;
+`prometheus_client`, which looks at that variable once, when it is imported, then keeps every value in files there.
+Without the variable (tests, one process) the same code counts in memory.
 """
 
 import os

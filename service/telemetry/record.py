@@ -7,12 +7,14 @@ request amid others' work, they took a tenth of its time.
 import atexit
 import itertools
 import logging
+import os
 import re
 import secrets
 import threading
 import time
 from collections import deque
 from contextvars import Token
+from functools import cache
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -25,7 +27,6 @@ RECORD = "latentry.record"
 _log = logging.getLogger("service.telemetry")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _new_ids = itertools.count()
-_id_prefix = secrets.token_hex(4)
 
 
 class Record:
@@ -148,4 +149,10 @@ def request_id(header: str | None) -> str:
     """The caller's own id (`X-Request-ID`) where it is fit for a log line, else a new one."""
     if header is not None and _REQUEST_ID.fullmatch(header):
         return header
-    return f"{_id_prefix}{next(_new_ids):08x}"
+    return f"{_id_prefix(os.getpid())}{next(_new_ids):08x}"
+
+
+@cache
+def _id_prefix(_pid: int) -> str:
+    """Each process has its own: those that are forked from one count from the same number on."""
+    return secrets.token_hex(4)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.service.server import ROOT, serve
+from tests.service.server import ROOT, Service, running, serve
 
 MOST_MIB = 64
 
@@ -21,28 +21,21 @@ def sample(url: str, n: int) -> None:
     assert received == 128 + 784 * n
 
 
-def peak_mib(home: Path) -> float:
-    """The most memory that the worker of the service whose BENTOML_HOME this is ever held."""
-    peaks = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            ours = f"BENTOML_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0")
-            if ours and b"_bentoml_impl.worker" in (process / "cmdline").read_bytes():
-                found = re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
-                peaks.append(int(found[1]) / 1024 if found else 0.0)
-        except OSError:
-            continue  # not ours, or ended
-    assert len(peaks) == 1
-    return peaks[0]
+def peak_mib(service: Service) -> float:
+    """The most memory that the only worker of the service ever held."""
+    (worker,) = service.workers()
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{worker}/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
 
 
 def test_ten_thousand_images_take_the_memory_of_a_few(tmp_path: Path) -> None:
-    with serve(ROOT / "models", tmp_path, workers=1) as url:
+    with running(ROOT / "models", tmp_path, workers=1) as service:
         for _ in range(3):
-            sample(url, 64)
-        before = peak_mib(tmp_path)
-        sample(url, 10_000)
-        assert peak_mib(tmp_path) - before < MOST_MIB
+            sample(service.url, 64)
+        before = peak_mib(service)
+        sample(service.url, 10_000)
+        assert peak_mib(service) - before < MOST_MIB
 
 
 def test_others_are_answered_meanwhile(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A real service for tests: `bentoml serve` in processes of its own, on a free port."""
+"""A real service for tests: `python -m service` in processes of its own, on a free port."""
 
 import os
 import signal
@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -17,37 +19,62 @@ START_S = 60.0
 STOP_S = 15.0
 
 
+@dataclass(frozen=True)
+class Service:
+    """One that runs. `log`: what it wrote."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def workers(self) -> list[int]:
+        """Process ids. (What `bentoml serve` starts has other children, too.)"""
+        found = subprocess.run(
+            ["pgrep", "-P", str(self.process.pid)], check=False, capture_output=True, text=True
+        )
+        return [int(pid) for pid in found.stdout.split()]
+
+
 @contextmanager
-def serve(
+def serve(models_dir: Path | None, scratch: Path, **how: Any) -> Iterator[str]:
+    """As `running`; gives the URL alone."""
+    with running(models_dir, scratch, **how) as service:
+        yield service.url
+
+
+@contextmanager
+def running(
     models_dir: Path | None,
     scratch: Path,
     *,
     python: Path = Path(sys.executable),
-    target: str = "service.app:Latentry",
+    target: str | None = None,
     cwd: Path = ROOT,
     wait_for: str = "/readyz",
     **settings: object,
-) -> Iterator[str]:
-    """Serve `models_dir`; gives the URL, and leaves no process behind.
+) -> Iterator[Service]:
+    """Serve `models_dir`, and leave no process behind.
 
     Args:
         models_dir: None: the models that lie beside the code.
-        scratch: a folder for BentoML's home and the log.
+        scratch: a folder for the log, and for BentoML's home.
         python: the interpreter of the environment to serve from.
-        target: what BentoML serves, from `cwd`: the service, or the tag of a Bento in `scratch`.
+        target: None: `python -m service`; else what `bentoml serve` serves, from `cwd`: the service, or the tag of a
+            Bento in `scratch`.
         wait_for: the path that answers 200 once the service is up.
-        settings: of the service, as in `Settings`: `workers=1`.
+        settings: of the service, as in `Settings`: `workers=1`. By default it stops without draining.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(python), "-m", "bentoml", "serve", target]
+    command = [str(python), "-m", *(["service"] if target is None else ["bentoml", "serve", target])]
     environment = {
         **os.environ,
         "BENTOML_HOME": str(scratch),
         "BENTOML_DO_NOT_TRACK": "True",
         "OMP_NUM_THREADS": "1",
         **({} if models_dir is None else {"LATENTRY_MODELS_DIR": str(models_dir)}),
+        "LATENTRY_DRAIN_S": "0",
         **{f"LATENTRY_{name.upper()}": str(value) for name, value in settings.items()},
     }
     log = scratch / "service.log"
@@ -63,7 +90,7 @@ def serve(
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(url + wait_for, process, log)
-            yield url
+            yield Service(url, process, log)
         finally:
             _stop(process)
 

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from service.http.balance import Board, Rebalance
-from tests.service.server import serve
+from tests.service.server import running
 
 
 async def slow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,18 +70,6 @@ def test_a_worker_that_died_is_not_waited_for(tmp_path: Path) -> None:
     assert board.least_of_others() is None
 
 
-def workers_of(url: str) -> list[int]:
-    """Process ids of the service's workers."""
-    port = url.rpartition(":")[2]
-    (parent,) = subprocess.run(
-        ["pgrep", "-f", f"bentoml serve .*--port {port}"], check=True, capture_output=True, text=True
-    ).stdout.split()
-    children = subprocess.run(
-        ["pgrep", "-P", parent, "-f", "worker.service"], check=True, capture_output=True, text=True
-    )
-    return [int(pid) for pid in children.stdout.split()]
-
-
 def cpu_s(pid: int) -> float:
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
@@ -109,11 +97,11 @@ def load(url: str, clients: int) -> Iterator[None]:
 
 
 def test_connections_that_all_went_to_one_worker_spread(models_dir: Path, tmp_path: Path) -> None:
-    with serve(models_dir, tmp_path, workers=2) as url:
-        stopped, other = workers_of(url)
+    with running(models_dir, tmp_path, workers=2) as service:
+        stopped, other = service.workers()
         os.kill(stopped, signal.SIGSTOP)
         try:
-            with load(url, clients=6):
+            with load(service.url, clients=6):
                 time.sleep(0.5)  # every client is connected, to the only worker that runs
                 os.kill(stopped, signal.SIGCONT)
                 time.sleep(3)

@@ -74,3 +74,22 @@ print(sorted({name.partition(".")[0] for name in sys.modules}))
     loaded = set(ast.literal_eval(result.stdout))
     assert "onnxruntime" in loaded
     assert not loaded & (TRAINING_ONLY | ROOMS)
+
+
+def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
+    """Where it does, it keeps a thread, and files in the home folder, whose content it sends."""
+    script = "import service.runtime, os; print(len(os.listdir('/proc/self/task')))"
+    unset = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_DISABLE_TELEMETRY")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    own = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**environment, **own, "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert result.stdout == "1\n"
+    assert list(tmp_path.iterdir()) == []

@@ -191,3 +191,18 @@ def test_an_id_unfit_for_a_log_is_replaced(header: str | None) -> None:
     one, two = telemetry.request_id(header), telemetry.request_id(header)
     assert one != two
     assert one.isalnum()
+
+
+def test_workers_forked_from_one_process_give_different_request_ids() -> None:
+    script = """
+import os
+from service import telemetry
+if os.fork() == 0:
+    print(telemetry.request_id(None), flush=True)
+    os._exit(0)
+os.wait()
+print(telemetry.request_id(None))
+"""
+    ids = run(script, OPENBLAS_NUM_THREADS="1").stdout.split()
+    assert len(set(ids)) == 2
+    assert len({request_id[:8] for request_id in ids}) == 2

@@ -11,6 +11,7 @@ from openapi_spec_validator import validate
 
 from service.http.gateway import OPERATIONS, PATHS
 from service.v2 import endpoints as v2
+from tests.service.http.conftest import settled_metrics
 from tests.service.http.test_bad_requests import assert_problem
 from tests.service.server import serve
 
@@ -38,7 +39,7 @@ def test_health(http: httpx.Client) -> None:
 
 def test_metrics_count_by_model_operation_and_status(http: httpx.Client) -> None:
     def count(line: str) -> float:
-        found = re.search(re.escape(line) + r" ([\d.]+)", http.get("/metrics").text)
+        found = re.search(re.escape(line) + r" ([\d.]+)", settled_metrics(http))
         return float(found[1]) if found else 0.0
 
     ok = 'latentry_requests_total{model="tiny-gan",operation="sample",status="200"}'
@@ -54,7 +55,7 @@ def test_metrics_count_by_model_operation_and_status(http: httpx.Client) -> None
             other.get("/made/up")
     after = [count(line) for line in (ok, bad, images, unknown)]
     assert [b - a for a, b in zip(before, after, strict=True)] == [6, 6, 18, 6]
-    assert "made" not in http.get("/metrics").text
+    assert "made" not in settled_metrics(http)
 
 
 def test_request_id(http: httpx.Client) -> None:
@@ -148,11 +149,14 @@ def test_page_is_made_of_what_this_server_has(http: httpx.Client) -> None:
         assert http.get(path[1:]).status_code == 200, path
 
 
-def test_a_service_without_models_lives_but_is_not_ready(tmp_path: Path) -> None:
+def test_what_bentoml_serves_lives_without_models_but_is_not_ready(tmp_path: Path) -> None:
     models, scratch = tmp_path / "models", tmp_path / "scratch"
     (models / "broken" / "1").mkdir(parents=True)
     scratch.mkdir()
-    with serve(models, scratch, wait_for="/livez", workers=1) as url, httpx.Client(base_url=url) as http:
+    with (
+        serve(models, scratch, target="service.app:Latentry", wait_for="/livez", workers=1) as url,
+        httpx.Client(base_url=url) as http,
+    ):
         http.get("/models")  # waits for the models
         detail = str(assert_problem(http.get("/readyz"), 503)["detail"])
         assert detail.startswith("no usable model: broken/1/manifest.json: cannot be read")

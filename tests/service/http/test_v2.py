@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from service.v2 import endpoints as v2
-from tests.service.http.conftest import MAX_BODY_BYTES
+from tests.service.http.conftest import MAX_BODY_BYTES, settled_metrics
 
 Array = NDArray[Any]
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -376,11 +376,11 @@ def test_metrics_count_inference_by_model(http: httpx.Client) -> None:
     line = 'latentry_images_total{model="tiny-rgb",operation="infer"} '
 
     def count() -> float:
-        found = [text for text in http.get("/metrics").text.splitlines() if text.startswith(line)]
+        found = [text for text in settled_metrics(http).splitlines() if text.startswith(line)]
         return float(found[0].removeprefix(line)) if found else 0.0
 
     def counted() -> list[str]:
-        return [text for text in http.get("/metrics").text.splitlines() if 'operation="v2",status' in text]
+        return [text for text in settled_metrics(http).splitlines() if 'operation="v2",status' in text]
 
     before = count()
     body = {"inputs": [json_tensor("image", images(3, 3, 8, 12))]}
@@ -392,7 +392,7 @@ def test_metrics_count_inference_by_model(http: httpx.Client) -> None:
     http.get("/v2/health/live")
     http.get("/v2/health/ready")
     assert counted() == plain  # probes would drown what people ask for
-    metrics = http.get("/metrics").text
+    metrics = settled_metrics(http)
     assert 'latentry_requests_total{model="unknown",operation="infer",status="404"}' in metrics
     assert "made" not in metrics
 

@@ -1,0 +1,117 @@
+"""A worker: uvicorn, with the service's app, on the socket that all workers share."""
+
+import asyncio
+import gc
+import select
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import telemetry
+from service.launch import listening
+from service.loader import Models
+
+SETTLE_S = 0.2
+"""For a connection that was begun just before no more are, to bring its request."""
+# For the workers to take the connections that wait then; without a way to refuse new ones there may be no end of them.
+_LOOKS, _LOOK_S = 50, 0.01
+
+
+class Worker:
+    """Made in the parent, so that its workers share it; `run` is the child's.
+
+    Args:
+        app: an ASGI app. Requests pass it as they are; once this worker is told to end, their connections are closed.
+        drain_s: seconds for which new connections are still answered then.
+    """
+
+    def __init__(self, app: ASGIApp, models: Models, listener: socket.socket, drain_s: float) -> None:
+        self._models = models
+        self._listener = listener
+        config = uvicorn.Config(
+            _Closing(app, models),
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=listening.BACKLOG,
+        )
+        config.load()
+        config.get_loop_factory()  # imports uvloop
+        self._server = _Server(config, models, drain_s)
+
+    def run(self, ready: Callable[[], object]) -> int:
+        """Serve until SIGTERM; the exit status. `ready` is called once requests are answered."""
+        gc.enable()
+        self._server.ready = ready
+        try:
+            self._server.run(sockets=[self._listener])
+        finally:
+            telemetry.settle()
+        return self._server.status
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, with an end that takes its time."""
+
+    ready: Callable[[], object]
+    status = 0
+
+    def __init__(self, config: uvicorn.Config, models: Models, drain_s: float) -> None:
+        super().__init__(config)
+        self._models = models
+        self._drain_s = drain_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if await asyncio.to_thread(self._models.usable):
+            self.ready()
+        else:  # the reasons are logged
+            self.status, self.should_exit = 1, True
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        if sig == signal.SIGTERM:
+            self._models.is_stopping = True
+            self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """No request is lost: those who come late are answered, and nobody is cut off between two requests."""
+        if self.status == 0:
+            await self._drain(sockets or [])
+        await super().shutdown(sockets)
+
+    async def _drain(self, sockets: list[socket.socket]) -> None:
+        await asyncio.sleep(self._drain_s)
+        for listener in sockets:
+            listening.refuse_new(listener)
+            await asyncio.sleep(SETTLE_S)
+            for _ in range(_LOOKS):
+                if not select.select([listener], [], [], 0)[0]:
+                    break
+                await asyncio.sleep(_LOOK_S)
+
+
+class _Closing:
+    """ASGI middleware that, once the service stops, closes each connection after its next answer."""
+
+    def __init__(self, app: ASGIApp, models: Models) -> None:
+        self._app = app
+        self._models = models
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._models.is_stopping:
+                # Rebalance may have set one.
+                others = [header for header in message.get("headers", ()) if header[0] != b"connection"]
+                message["headers"] = [*others, (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, closing if scope["type"] == "http" else send)
