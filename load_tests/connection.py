@@ -22,6 +22,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._next: bytes | None = None
         self.started = 0.0
+        self.retry_after_s = 0  # of the last answer with 429; 0 where it did not tell
         self.busy = False
         # Of the answer that is coming in; `_reset` sets them back.
         self._rest = b""
@@ -107,6 +108,9 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self._status = int(head[9:12])
         self._close = b"\r\nconnection: close" in head
+        if self._status == 429:
+            at = head.find(b"\r\nretry-after:")
+            self.retry_after_s = int(head[at + 14 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
         if (at := head.find(b"\r\ncontent-length:")) >= 0:
             self._length = int(head[at + 17 :].split(b"\r\n", 1)[0])
         elif b"\r\ntransfer-encoding: chunked" in head:

@@ -15,7 +15,7 @@ import contextvars
 import logging
 import time
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,13 +24,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.admission import Admission
+from service.errors import Overloaded
 from service.steps import Arrays, Aside, Run
 from service.telemetry import Record
 
 PIECE_ROWS = 16
 """Of a request that has more rows than fit in a run: while one is computed (4 ms of mnist-gan's), all others wait."""
 
+LOOK_AFTER_S = 0.05
+"""A request that takes longer than that is watched for its client's leaving."""
+LET_IN_S = 0.005
+"""Between two runs, for what comes in."""
+ASIDE_IMAGES = 64
+"""What a request counts for while it is aside: as much as a run."""
+
 _log = logging.getLogger(__name__)
+
+
+class Traffic:
+    """Counts what comes in: connections and data, by whoever sees them first, and jobs."""
+
+    count = 0
+
+
+traffic = Traffic()
 
 
 @dataclass(frozen=True)
@@ -44,43 +62,78 @@ class Part:
 Work = Generator[Run | Aside | Part, Any, Any]
 
 
-class Job:
-    """The work of a request: what it wants next, and where its results go."""
+Gone = Callable[[], Coroutine[Any, Any, object]]
+"""Returns when a client has left."""
 
-    def __init__(self, work: Work, record: Record) -> None:
+
+class ClientGoneError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Job:
+    """The work of a request: what it wants next, and where its results go.
+
+    Args:
+        who: asks for it; see `Admission`.
+    """
+
+    def __init__(self, work: Work, record: Record, who: object = None) -> None:
         self.record = record
+        self.who = who
+        self.waiting_images, self.is_long, self.is_begun = 0, False, False  # the scheduler's accounts
+        self._submitted_s = time.perf_counter()
         self._work = work
         self.context = contextvars.copy_context()  # log lines are told apart by it
         self.loop = asyncio.get_running_loop()
         self._result: asyncio.Future[Any] = self.loop.create_future()
         self.is_wanted = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self.run: Run | None = None
         self.rows = self.done = 0  # of `run`: all, and those with outputs
         self._outputs: Arrays = ()
 
-    async def result(self, deadline_s: float) -> Any:
+    async def result(self, deadline_s: float, gone: Gone | None = None) -> Any:
         """The next Part, or at last what the work returns.
 
         Args:
             deadline_s: of the loop's clock.
+            gone: what returns when the client has left. It is asked only where the work takes a while.
 
         Raises:
             TimeoutError: the deadline has passed; what is left of the work is not done.
+            ClientGoneError: as little.
             What the work raises.
         """
-        timer = self.loop.call_at(deadline_s, self._expire)  # a tenth of what `asyncio.timeout` costs
+        look_s = self.loop.time() + LOOK_AFTER_S if gone is not None else deadline_s
+        # A tenth of what `asyncio.timeout` costs.
+        self._timer = self.loop.call_at(min(look_s, deadline_s), self._look, deadline_s, gone)
         try:
             return await self._result
         except asyncio.CancelledError:
             self.is_wanted = False
             raise
         finally:
-            timer.cancel()
+            self._timer.cancel()
+            if self._leaving is not None:
+                self._leaving.cancel()
             self._result = self.loop.create_future()
 
-    def _expire(self) -> None:
+    def _look(self, deadline_s: float, gone: Gone | None) -> None:
+        """It takes a while."""
+        if self.loop.time() >= deadline_s or gone is None:
+            self._give_up(TimeoutError())
+            return
+        self._leaving = self.loop.create_task(self._leave(gone))
+        self._timer = self.loop.call_at(deadline_s, self._give_up, TimeoutError())
+
+    async def _leave(self, gone: Gone) -> None:
+        await gone()
+        self._give_up(ClientGoneError())
+
+    def _give_up(self, error: Exception) -> None:
         self.is_wanted = False
-        self._tell(None, TimeoutError())
+        self._tell(None, error)
 
     # The rest is the scheduler's.
 
@@ -103,6 +156,11 @@ class Job:
             self._tell(None, raised)
             return None
         return wanted
+
+    def begin(self) -> None:
+        """Its first run begins."""
+        self.is_begun = True
+        self.record.wait_s = time.perf_counter() - self._submitted_s
 
     def take(self, run: Run, outputs: Arrays) -> None:
         """The outputs of the next rows of `run`. Raises MemoryError where there is no room for them all."""
@@ -144,18 +202,24 @@ class Scheduler:
 
     Args:
         batch_rows: most rows of a run that several jobs share; 1: they share none.
+        admission: is told what waits.
     """
 
-    def __init__(self, batch_rows: int) -> None:
+    def __init__(self, batch_rows: int, admission: Admission) -> None:
         self._batch_rows = batch_rows
-        self._arrived: deque[Job] = deque()
+        self._admission = admission
+        self._seen = 0  # of the traffic, at the last turn
+        self._since_s = 0.0  # the last run, or the first job after a rest
         self._waiting: deque[Job] = deque()  # each for a run
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._turns = False
 
     def submit(self, job: Job) -> None:
         """Begin a job, or go on with one whose part was sent."""
-        self._arrived.append(job)
+        traffic.count += 1
+        if not self._turns:
+            self._since_s = time.perf_counter()
+        self._advance(job)
         self._turn_soon(job.loop)
 
     def _turn_soon(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -166,27 +230,51 @@ class Scheduler:
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._turns = False
         try:
-            came = bool(self._arrived)
-            while self._arrived:
-                self._advance(self._arrived.popleft())
-            # While requests still come, one that waits may get company: a turn of the loop is short beside a run.
-            if not (came and len(self._waiting) < self._batch_rows) and (batch := self._next()):
+            seen, self._seen = self._seen, traffic.count
+            # While something still comes, let it in first: who waits may get company. (uvloop accepts one connection a
+            # turn: with a run between any two of them, clients would wait for seconds before anybody knew of them.)
+            is_quiet = seen == traffic.count or time.perf_counter() - self._since_s > LET_IN_S
+            if is_quiet and (batch := self._next()):
                 self._compute(batch)
+                self._since_s = time.perf_counter()
         except Exception:  # a fault of ours; without the next turn nothing would be answered any more
             _log.exception("in the scheduler")
-        if self._waiting or self._arrived:
+        if self._waiting:
             self._turn_soon(loop)
 
     def _advance(self, job: Job, value: Any = None, error: BaseException | None = None) -> None:
+        self._count(job, 0)
         if not job.is_wanted:
             job.drop()
             return
         wanted = job.advance(value, error)
         if isinstance(wanted, Run):
+            job.is_long = job.rows > wanted.rows.run_images
+            if not job.is_begun:
+                self._admission.asked_for(job.rows)
+                if job.is_long and (refusal := self._refusal(job)):
+                    self._advance(job, None, refusal)
+                    return
+            self._count(job, job.rows)
             self._waiting.append(job)
         elif wanted is not None:
+            job.is_long = False
+            self._count(job, ASIDE_IMAGES)
             future = job.loop.run_in_executor(self._pool, job.aside, wanted)
             future.add_done_callback(partial(self._return, job))
+
+    def _refusal(self, job: Job) -> Overloaded | None:
+        """Of a long request: that it is long is seen only now."""
+        try:
+            self._admission.ask(job.who, is_long=True)
+        except Overloaded as error:
+            return error
+        return None
+
+    def _count(self, job: Job, images: int) -> None:
+        """So many of a job wait now."""
+        self._admission.count(images - job.waiting_images, is_long=job.is_long)
+        job.waiting_images = images
 
     def _return(self, job: Job, future: "asyncio.Future[Any]") -> None:
         """From aside."""
@@ -203,6 +291,7 @@ class Scheduler:
         for job in self._waiting:
             run = job.run
             if not job.is_wanted or run is None:
+                self._count(job, 0)
                 job.drop()
             elif not batch:
                 most = run.rows.run_images
@@ -221,6 +310,9 @@ class Scheduler:
 
     def _compute(self, batch: list[tuple[Job, Run, int]]) -> None:
         started_s = time.perf_counter()
+        for job, _, _ in batch:
+            if not job.is_begun:
+                job.begin()
         try:
             outputs = batch[0][1].rows.compute(_feed(batch))
         except Exception as error:
@@ -231,6 +323,7 @@ class Scheduler:
                     self._compute([one])
             return
         seconds, at = time.perf_counter() - started_s, 0
+        self._admission.computed(len(outputs[0]), seconds)
         for job, run, n in batch:
             job.record.inference_s += seconds
             try:
@@ -239,6 +332,7 @@ class Scheduler:
                 self._advance(job, None, error)
             else:
                 if job.done < job.rows:
+                    self._count(job, job.rows - job.done)
                     self._waiting.append(job)
                 else:
                     self._advance(job, job.outputs())

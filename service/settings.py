@@ -64,6 +64,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Most draws that a request may ask /score for: its images times `k`",
     )
+    max_queued_images: int = Field(
+        default=2048,
+        ge=0,
+        description="Images that may wait for their turn in a worker, of short requests and as many of long ones; "
+        "beyond it: 429",
+    )
     max_body_bytes: int = Field(
         default=64 * 1024 * 1024, ge=1024, description="Longest request body, bytes; beyond it: 413"
     )
@@ -85,6 +91,12 @@ class Settings(BaseSettings):
     )
     admin: bool = Field(
         default=False, description="Answer `POST /admin/reload`; it asks no caller who they are"
+    )
+    head_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="Seconds that the head of a request may take to come: 408; and a new connection to say anything",
     )
     drain_s: float = Field(
         default=0.5,

@@ -6,17 +6,23 @@ middlewares, its router and a look-up of dependencies: two cores answered 830 re
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import TooLarge
+from service import telemetry
+from service.admission import Admission
+from service.errors import BadRequest, DeadlineExceeded, TooLarge
 from service.http.calls import RawRequest
-from service.scheduler import Job, Part, Scheduler, Work
+from service.scheduler import ClientGoneError, Job, Part, Scheduler, Work
 from service.settings import Settings
 from service.telemetry import RECORD
+
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
 Handler = Callable[[RawRequest], Work]
 """Returns a starlette Response, unless it yielded Parts: these are the answer."""
@@ -45,7 +51,9 @@ class Dispatch:
         self._resolve = resolve
         self._max_body_bytes = settings.max_body_bytes
         self._timeout_s = settings.request_timeout_s
-        self._scheduler = Scheduler(settings.batch_images)
+        self._admission = Admission(settings.max_queued_images)
+        self._scheduler = Scheduler(settings.batch_images, self._admission)
+        telemetry.watch_queue(lambda: self._admission.images)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what the Gateway answers: ServiceError, TimeoutError past the deadline, what else a handler raises."""
@@ -57,15 +65,31 @@ class Dispatch:
             async with asyncio.timeout(self._timeout_s):
                 await self._app(scope, receive, send)
             return
-        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         # The first of a name counts, as elsewhere.
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in reversed(scope["headers"])}
-        body: bytes | None = b""
+        self._admission.ask(scope["client"])  # before anything is read: a refusal is to cost little
+        patience_s = timeout_s(headers, self._timeout_s)
+        try:
+            deadline_s = asyncio.get_running_loop().time() + patience_s
+            await self._run(handler, headers, deadline_s, scope, receive, send)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"not answered within {patience_s:g} seconds") from error
+        except ClientGoneError:
+            return
+
+    async def _run(
+        self,
+        handler: Handler,
+        headers: Mapping[str, str],
+        deadline_s: float,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        body = b""
         if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
             async with asyncio.timeout_at(deadline_s):
                 body = await _read_body(headers, receive, self._max_body_bytes)
-        if body is None:
-            return
         raw = RawRequest(
             query=scope["query_string"].decode("latin-1"),
             content_type=headers.get("content-type"),
@@ -77,9 +101,9 @@ class Dispatch:
         if (loaded := self._wait()) is not None:
             async with asyncio.timeout_at(deadline_s):
                 await loaded
-        job = Job(handler(raw), raw.record)
+        job = Job(handler(raw), raw.record, scope["client"])
         self._scheduler.submit(job)
-        answer = await job.result(deadline_s)
+        answer = await job.result(deadline_s, partial(_disconnected, receive))
         if isinstance(answer, Part):
             async with asyncio.timeout_at(deadline_s):
                 await self._stream(job, answer, deadline_s, receive, send)
@@ -115,13 +139,30 @@ class Dispatch:
         return self._resolve(method, path)
 
 
+def timeout_s(headers: Mapping[str, str], most_s: float) -> float:
+    """How long a client wants to wait (`X-Request-Timeout-Ms`), `most_s` at the most; `most_s` where it does not say.
+
+    Raises:
+        BadRequest: it is no whole number of milliseconds from 1 on.
+    """
+    text = headers.get(TIMEOUT_HEADER.lower())
+    if text is None:
+        return most_s
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise BadRequest.at(
+            f"header.{TIMEOUT_HEADER}",
+            f"must be a whole number of milliseconds, 1 or more, got {text[:60]!r}",
+        )
+    return min(int(text) / 1000, most_s)
+
+
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _read_body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes | None:
-    """The whole body; None where the client left. Counts what arrives, whatever Content-Length says."""
+async def _read_body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes:
+    """The whole body. Counts what arrives, whatever Content-Length says; raises ClientGoneError, TooLarge."""
     error = TooLarge.at("body", f"may have {limit:,} bytes (a setting of this server)")
     if int(headers.get("content-length", "0")) > limit:
         raise error
@@ -130,7 +171,7 @@ async def _read_body(headers: Mapping[str, str], receive: Receive, limit: int) -
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return None
+            raise ClientGoneError
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:

@@ -18,6 +18,7 @@ from service.codecs import IMAGE_TYPES, PNG, WEBP
 from service.errors import MEDIA_TYPE as PROBLEM
 from service.errors import ServiceError
 from service.http import admin, answers
+from service.http.dispatch import TIMEOUT_HEADER
 from service.schemas import JSON, MULTIPART, NPY, ZIP, Options
 from service.settings import Settings
 from service.v2 import openapi as openapi_v2
@@ -128,6 +129,13 @@ def document(settings: Settings) -> Json:
                     "schema": _TEXT,
                     "description": "A name for this request, given back in the answer",
                 },
+                "Timeout": {
+                    "name": TIMEOUT_HEADER,
+                    "in": "header",
+                    "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+                    "description": "Milliseconds after which the answer is of no use any more: 504, and no more work "
+                    f"is done for it. It counts up to {settings.request_timeout_s:g} seconds",
+                },
                 "Key": {
                     "name": "X-Latentry-Key",
                     "in": "header",
@@ -183,6 +191,7 @@ def _post(path: str, operation: _Operation, named: Json) -> Json:
             *_query_parameters(operation.request, named[operation.request.__name__]),
             {"$ref": "#/components/parameters/RequestId"},
             {"$ref": "#/components/parameters/Key"},
+            {"$ref": "#/components/parameters/Timeout"},
         ],
         "requestBody": {"content": _request_content(path, operation.request)},
         "responses": {
@@ -328,8 +337,10 @@ def _error_name(status: int) -> str:
 
 def _error(example: ServiceError) -> Json:
     schema = {"$ref": _REF.format(model="Problem")}
+    told = {name: {"schema": _TEXT, "description": "Seconds"} for name in example.headers}
     return {
         "description": example.title,
+        **({"headers": told} if told else {}),
         "content": {PROBLEM: {"schema": schema, "example": example.problem("/sample")}},
     }
 

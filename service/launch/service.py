@@ -33,11 +33,11 @@ def run(settings: Settings, listener: socket.socket, started_s: float) -> int:
         if worker is None:
             return 1
 
+        url = listening.url(listener)  # told to stop at once, it may be closed before all workers are up
+
         def up() -> None:
             took_s = time.monotonic() - started_s
-            _log.info(
-                "serving %s: %d workers, started in %.2f s", listening.url(listener), settings.workers, took_s
-            )
+            _log.info("serving %s: %d workers, started in %.2f s", url, settings.workers, took_s)
 
         status = supervisor.run(settings.workers, Duty(worker.run, up, listener.close, _forget))
         _log.info("stopped")
@@ -61,7 +61,7 @@ def _load(settings: Settings, listener: socket.socket) -> "Worker | None":
         from service.launch.worker import Worker  # noqa: PLC0415
 
         app = cast(Any, Latentry).to_asgi()  # mypy takes a decorated class for the class that it was
-        worker = Worker(app, models, listener, settings.drain_s)
+        worker = Worker(app, models, listener, settings)
     if loading is not None:
         loading.result()
         if not models.usable():

@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import telemetry
 from service.launch import listening
+from service.launch.protocol import with_patience
 from service.loader import Models
+from service.settings import Settings
 
 SETTLE_S = 0.2
 """For a connection that was begun just before no more are, to bring its request."""
@@ -26,16 +28,16 @@ class Worker:
 
     Args:
         app: an ASGI app. Requests pass it as they are; once this worker is told to end, their connections are closed.
-        drain_s: seconds for which new connections are still answered then.
+        settings: `drain_s`, seconds for which new connections are still answered then, and `head_timeout_s`.
     """
 
-    def __init__(self, app: ASGIApp, models: Models, listener: socket.socket, drain_s: float) -> None:
+    def __init__(self, app: ASGIApp, models: Models, listener: socket.socket, settings: Settings) -> None:
         self._models = models
         self._listener = listener
         config = uvicorn.Config(
             _Closing(app, models),
             loop="uvloop",
-            http="httptools",
+            http=with_patience(settings.head_timeout_s),
             ws="none",
             lifespan="on",
             log_config=None,
@@ -43,10 +45,12 @@ class Worker:
             proxy_headers=False,
             server_header=False,
             backlog=listening.BACKLOG,
+            # Longer than clients keep idle connections: who closes last is not asked on a connection that has ended.
+            timeout_keep_alive=75,
         )
         config.load()
         config.get_loop_factory()  # imports uvloop
-        self._server = _Server(config, models, drain_s)
+        self._server = _Server(config, models, settings.drain_s)
 
     def run(self, ready: Callable[[], object]) -> int:
         """Serve until SIGTERM; the exit status. `ready` is called once requests are answered."""

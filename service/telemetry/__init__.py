@@ -2,7 +2,7 @@
 
 from service.telemetry.logs import configure_logging
 from service.telemetry.metrics import changed, serving
-from service.telemetry.record import RECORD, Record, render, request_id, settle
+from service.telemetry.record import RECORD, Record, render, request_id, settle, watch_queue
 
 __all__ = [
     "RECORD",
@@ -13,4 +13,5 @@ __all__ = [
     "request_id",
     "serving",
     "settle",
+    "watch_queue",
 ]

@@ -44,6 +44,16 @@ _inference_seconds = Histogram(
     buckets=_SECONDS,
     registry=_metrics,
 )
+_wait_seconds = Histogram(
+    "latentry_wait_seconds",
+    "Seconds from a request's arrival to its first run of a graph",
+    _by_model,
+    buckets=_SECONDS,
+    registry=_metrics,
+)
+_queue = Gauge(
+    "latentry_queue_images", "Images that wait for their turn", multiprocess_mode="livesum", registry=_metrics
+)
 _images = Counter("latentry_images", "Images sent or received", _by_model, registry=_metrics)
 _in_flight = Gauge(
     "latentry_in_flight", "Requests being answered now", multiprocess_mode="livesum", registry=_metrics
@@ -71,6 +81,7 @@ class _Series(NamedTuple):
     requests: Counter
     seconds: Histogram
     inference_seconds: Histogram
+    wait_seconds: Histogram
     images: Counter
 
 
@@ -81,6 +92,7 @@ def _series(operation: str, model: str, status: int) -> _Series:
         _requests.labels(operation, model, str(status)),
         _request_seconds.labels(operation, model),
         _inference_seconds.labels(operation, model),
+        _wait_seconds.labels(operation, model),
         _images.labels(operation, model),
     )
 
@@ -91,7 +103,7 @@ _infos: set[tuple[str, str, str]] = set()
 
 
 def count(
-    operation: str, model: str, status: int, *, seconds: float, inference_s: float, images: int
+    operation: str, model: str, status: int, *, seconds: float, wait_s: float, inference_s: float, images: int
 ) -> None:
     """Add a request that was answered. `model`: any name; see `_label`."""
     series = _series(operation, _label(model), status)
@@ -99,12 +111,17 @@ def count(
     series.seconds.observe(seconds)
     if inference_s:
         series.inference_seconds.observe(inference_s)
+        series.wait_seconds.observe(wait_s)
     if images:
         series.images.inc(images)
 
 
 def show_in_flight(requests: int) -> None:
     _in_flight.set(requests)
+
+
+def show_queue(images: int) -> None:
+    _queue.set(images)
 
 
 def serving(models: Iterable[Model], refused: int = 0, *, ready: bool = True) -> None:

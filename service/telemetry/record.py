@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextvars import Token
 from functools import cache
 from types import TracebackType
@@ -44,6 +45,7 @@ class Record:
         self.request_id = request_id
         self.model = ""
         self.images = 0
+        self.wait_s = 0.0
         self.inference_s = 0.0
         self.status = 500
         self._token: Token[logs.Request | None] | None = None
@@ -77,6 +79,7 @@ class _Ledger:
 
     def __init__(self) -> None:
         self._in_flight = 0
+        self.queue: Callable[[], int] = lambda: 0
         self._ended: deque[_Ended] = deque()
         self._news = threading.Event()
         self._thread: threading.Thread | None = None
@@ -93,6 +96,7 @@ class _Ledger:
     def settle(self) -> None:
         self._news.clear()
         metrics.show_in_flight(self._in_flight)
+        metrics.show_queue(self.queue())
         lines = []
         while self._ended:
             try:
@@ -104,6 +108,7 @@ class _Ledger:
                 record.model,
                 record.status,
                 seconds=seconds,
+                wait_s=record.wait_s,
                 inference_s=record.inference_s,
                 images=record.images,
             )
@@ -129,6 +134,11 @@ class _Ledger:
 
 
 _ledger = _Ledger()
+
+
+def watch_queue(images: Callable[[], int]) -> None:
+    """Tell the metrics how many images wait."""
+    _ledger.queue = images
 
 
 def settle() -> None:

@@ -72,13 +72,13 @@ def paths(ref_template: str) -> Json:
 
     def infer(name: str, parameters: list[Json]) -> Json:
         length = {"name": JSON_LENGTH_HEADER, "in": "header"} | _JSON_LENGTH
-        key = {"$ref": "#/components/parameters/Key"}
+        shared = [{"$ref": f"#/components/parameters/{name}"} for name in ("Key", "Timeout")]
         described = operation(
             name,
             "Run a graph",
             schema(v2_schemas.InferAnswer),
-            *(400, 404, 413, 415, 500, 503, 504),
-            parameters=[*parameters, length, key],
+            *(400, 404, 413, 415, 429, 500, 503, 504),
+            parameters=[*parameters, length, *shared],
             requestBody={
                 "content": {
                     JSON: {"schema": schema(v2_schemas.InferRequest), "example": EXAMPLE},

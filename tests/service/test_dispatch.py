@@ -21,7 +21,14 @@ from service.steps import aside
 from service.telemetry.logs import request_of_context
 
 SETTINGS = Settings(request_timeout_s=0.5, max_body_bytes=1024)
-SCOPE = {"type": "http", "method": "POST", "path": "/sample", "query_string": b"", "headers": []}
+SCOPE = {
+    "type": "http",
+    "method": "POST",
+    "path": "/sample",
+    "query_string": b"",
+    "headers": [],
+    "client": ("here", 1),
+}
 bentoml = JSONResponse("from BentoML")
 
 

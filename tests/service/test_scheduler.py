@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service import manifest, telemetry
+from service.admission import Admission
 from service.runtime import Graph
 from service.scheduler import Job, Part, Scheduler, Work
 from service.steps import aside, run
@@ -52,6 +53,10 @@ def job(work: Work) -> Job:
     return Job(work, telemetry.Record("sample", "id"))
 
 
+def scheduling(batch_rows: int, limit: int = 10**6) -> Scheduler:
+    return Scheduler(batch_rows, Admission(limit))
+
+
 async def result(one: Job) -> Any:
     return await one.result(asyncio.get_running_loop().time() + 10)
 
@@ -68,7 +73,7 @@ async def test_requests_of_one_graph_share_a_run() -> None:
     session = Doubling()
     g = graph(session)
     works = [doubled(g, rows(*x)) for x in ([1], [2, 3], [4])]
-    assert await done_together(Scheduler(ROWS), works) == [[2], [4, 6], [8]]
+    assert await done_together(scheduling(ROWS), works) == [[2], [4, 6], [8]]
     assert session.runs == [[1, 2, 3, 4]]
 
 
@@ -76,7 +81,7 @@ async def test_no_run_is_longer_than_the_limit() -> None:
     session = Doubling()
     g = graph(session)
     works = [doubled(g, rows(i, i + 100)) for i in range(1, 5)]
-    assert await done_together(Scheduler(3), works) == [[2 * i, 2 * i + 200] for i in range(1, 5)]
+    assert await done_together(scheduling(3), works) == [[2 * i, 2 * i + 200] for i in range(1, 5)]
     assert all(len(found) <= 3 for found in session.runs)
     assert session.runs[0] == [1, 101, 2]  # a request's rows may lie in two runs
 
@@ -84,7 +89,7 @@ async def test_no_run_is_longer_than_the_limit() -> None:
 async def test_with_a_limit_of_one_no_run_is_shared_and_none_is_cut() -> None:
     session = Doubling()
     g = graph(session)
-    assert await done_together(Scheduler(1), [doubled(g, rows(1, 2)), doubled(g, rows(3))]) == [
+    assert await done_together(scheduling(1), [doubled(g, rows(1, 2)), doubled(g, rows(3))]) == [
         [2, 4],
         [6],
     ]
@@ -94,7 +99,7 @@ async def test_with_a_limit_of_one_no_run_is_shared_and_none_is_cut() -> None:
 async def test_two_graphs_do_not_share() -> None:
     one, other = Doubling(), Doubling()
     works = [doubled(graph(one), rows(1)), doubled(graph(other), rows(2))]
-    assert await done_together(Scheduler(ROWS), works) == [[2], [4]]
+    assert await done_together(scheduling(ROWS), works) == [[2], [4]]
     assert (one.runs, other.runs) == ([[1]], [[2]])
 
 
@@ -111,7 +116,7 @@ async def test_a_long_request_lets_short_ones_pass(monkeypatch: pytest.MonkeyPat
     long = range(20, 40)
     works = [told("long", doubled(g, rows(*long)))]
     works += [told("short", doubled(g, rows(1))), told("other", doubled(other, rows(2)))]
-    assert await done_together(Scheduler(ROWS), works) == [[2 * i for i in long], [2], [4]]
+    assert await done_together(scheduling(ROWS), works) == [[2 * i for i in long], [2], [4]]
     assert order == ["short", "other", "long"]
     # A short one finds room beside a piece of the long one; another graph has its turn after it.
     assert [len(found) for found in session.runs] == [5, 1, 4, 4, 4, 4]
@@ -120,7 +125,7 @@ async def test_a_long_request_lets_short_ones_pass(monkeypatch: pytest.MonkeyPat
 
 async def test_who_comes_while_others_come_is_waited_for() -> None:
     session = Doubling()
-    g, scheduler = graph(session), Scheduler(ROWS)
+    g, scheduler = graph(session), scheduling(ROWS)
     jobs = [job(doubled(g, rows(i))) for i in range(6)]
 
     async def arrive() -> None:
@@ -136,12 +141,12 @@ async def test_who_comes_while_others_come_is_waited_for() -> None:
 async def test_a_full_run_waits_for_nobody() -> None:
     session = Doubling()
     g = graph(session)
-    await done_together(Scheduler(2), [doubled(g, rows(i)) for i in range(5)])
+    await done_together(scheduling(2), [doubled(g, rows(i)) for i in range(5)])
     assert session.runs == [[0, 1], [2, 3], [4]]
 
 
 async def test_what_takes_long_is_done_in_a_thread_and_holds_nobody_up() -> None:
-    g, scheduler, release, threads = graph(Doubling()), Scheduler(ROWS), threading.Event(), []
+    g, scheduler, release, threads = graph(Doubling()), scheduling(ROWS), threading.Event(), []
 
     def slow() -> int:
         threads.append((threading.current_thread(), request_of_context.get()))
@@ -171,13 +176,13 @@ async def test_what_is_raised_aside_is_the_works_own() -> None:
             return "mended"
 
     one = job(work())
-    Scheduler(ROWS).submit(one)
+    scheduling(ROWS).submit(one)
     assert await result(one) == "mended"
 
 
 async def test_past_the_deadline_nothing_more_is_computed() -> None:
     session, closed = Doubling(), []
-    g, scheduler = graph(session), Scheduler(ROWS)
+    g, scheduler = graph(session), scheduling(ROWS)
 
     def work() -> Work:
         try:
@@ -201,7 +206,7 @@ async def test_only_the_one_at_fault_hears_of_it() -> None:
     session = Doubling()
     g = graph(session)
     good, bad, also_good = await done_together(
-        Scheduler(ROWS), [doubled(g, rows(1)), doubled(g, rows(13)), doubled(g, rows(2, 3))]
+        scheduling(ROWS), [doubled(g, rows(1)), doubled(g, rows(13)), doubled(g, rows(2, 3))]
     )
     assert (good, also_good) == ([2], [4, 6])
     assert isinstance(bad, RuntimeError)
@@ -217,7 +222,7 @@ async def test_where_memory_does_not_suffice_for_all_each_is_computed_alone(
     monkeypatch.setattr("service.scheduler.np.concatenate", concatenate)
     session = Doubling()
     g = graph(session)
-    assert await done_together(Scheduler(ROWS), [doubled(g, rows(1)), doubled(g, rows(2))]) == [
+    assert await done_together(scheduling(ROWS), [doubled(g, rows(1)), doubled(g, rows(2))]) == [
         [2],
         [4],
     ]
@@ -225,7 +230,7 @@ async def test_where_memory_does_not_suffice_for_all_each_is_computed_alone(
 
 
 async def test_the_scheduler_outlives_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    g, scheduler = graph(Doubling()), Scheduler(ROWS)
+    g, scheduler = graph(Doubling()), scheduling(ROWS)
 
     def stubborn() -> Work:
         try:
@@ -259,20 +264,20 @@ async def test_an_operation_can_mend_what_a_graph_raises() -> None:
             return (yield from doubled(g, rows(1)))
 
     one = job(careful())
-    Scheduler(ROWS).submit(one)
+    scheduling(ROWS).submit(one)
     assert await result(one) == [2]
 
 
 async def test_wrong_inputs_are_the_operations_fault() -> None:
     one = job(run(graph(Doubling()), x=np.zeros((1, 2), np.float32)))
-    Scheduler(ROWS).submit(one)
+    scheduling(ROWS).submit(one)
     with pytest.raises(ValueError, match="x must be float32"):
         await result(one)
 
 
 async def test_nobody_waits_nobody_computes() -> None:
     session = Doubling()
-    g, scheduler = graph(session), Scheduler(ROWS)
+    g, scheduler = graph(session), scheduling(ROWS)
     busy, left = job(doubled(graph(Doubling()), rows(*range(20, 100)))), job(doubled(g, rows(7)))
     scheduler.submit(busy)
     scheduler.submit(left)
@@ -295,7 +300,7 @@ async def test_parts_come_one_by_one() -> None:
             yield Part(b"%d" % y[0, 0])
         return None
 
-    scheduler, one = Scheduler(ROWS), job(work())
+    scheduler, one = scheduling(ROWS), job(work())
     for expected in (Part(b"2"), Part(b"4"), None):
         scheduler.submit(one)
         assert await result(one) == expected
@@ -309,6 +314,6 @@ async def test_inference_is_timed_for_each_request() -> None:
 
     one = job(doubled(graph(Slow()), rows(1)))
     started_s = time.perf_counter()
-    Scheduler(ROWS).submit(one)
+    scheduling(ROWS).submit(one)
     await result(one)
     assert 0.05 <= one.record.inference_s <= time.perf_counter() - started_s

@@ -1,0 +1,102 @@
+"""More than the service can do: who is refused, who is answered, and what is not computed. With a published model."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from load_tests.generator import Load, run
+from load_tests.overload import IMAGES, REQUEST, overload
+from service.telemetry.record import FLUSH_S
+from tests.service.http.test_bad_requests import assert_problem
+from tests.service.server import ROOT, serve
+
+QUEUED_IMAGES = 512
+NPY = {"Accept": "application/x-npy"}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    scratch = tmp_path_factory.mktemp("overload")
+    with serve(ROOT / "models", scratch, workers=1, max_queued_images=QUEUED_IMAGES) as url:
+        yield url
+
+
+def port(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+def metric(url: str, line: str) -> float:
+    time.sleep(6 * FLUSH_S)
+    found = [text for text in httpx.get(f"{url}/metrics").text.splitlines() if text.startswith(line)]
+    return sum(float(text.rpartition(" ")[2]) for text in found)
+
+
+def test_beyond_saturation_some_are_told_when_to_come_and_the_rest_are_served_as_before(url: str) -> None:
+    capacity_rps = run(Load(port(url), REQUEST, connections=4, seconds=1.5)).rps
+    beyond = overload(port(url), 5 * capacity_rps, 5.0)
+    # The bounds are wide, as others may want the cores; `make overload` says how much it is.
+    assert beyond.goodput_rps > 0.3 * capacity_rps
+    assert beyond.refused > beyond.accepted
+    assert beyond.refused_without_time == 0
+    assert beyond.other == {}
+    assert beyond.returned > 10
+    assert beyond.returned_ok > 0.7
+    # What may wait (half as much again is kept for who comes when told), and the run that goes on.
+    bound_ms = 1000 * (1.5 * QUEUED_IMAGES + 2 * IMAGES) / (IMAGES * beyond.goodput_rps)
+    assert beyond.p99_ms is not None
+    assert beyond.p99_ms < 3 * bound_ms
+    assert beyond.health_asked > 20
+    assert beyond.health_failed == 0
+    assert beyond.health_p99_ms is not None
+    assert beyond.health_p99_ms < 1000
+    assert metric(url, "latentry_queue_images") == 0
+
+
+def test_who_has_left_is_not_computed_for(tmp_path: Path) -> None:
+    with serve(ROOT / "models", tmp_path, workers=1, max_queued_images=10_000) as url:
+        started_s = time.perf_counter()
+        assert httpx.post(f"{url}/sample?model=mnist-gan&n=1024&seed=1", headers=NPY, timeout=30).is_success
+        one_s = time.perf_counter() - started_s
+        leaving = [socket.create_connection(("127.0.0.1", port(url))) for _ in range(8)]
+        started_s = time.perf_counter()
+        for connection in leaving:
+            connection.sendall(
+                b"POST /sample?model=mnist-gan&n=1024&seed=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+            )
+        time.sleep(0.2)
+        for connection in leaving:
+            connection.close()
+        assert httpx.post(f"{url}/sample?model=mnist-gan&n=64&seed=1", timeout=30).status_code == 200
+        assert time.perf_counter() - started_s < 0.2 + 3 * one_s  # of eight
+        gone = 'latentry_requests_total{model="mnist-gan",operation="sample",status="499"}'
+        assert metric(url, gone) == len(leaving)
+
+
+def test_a_deadline_is_the_clients_to_choose(url: str) -> None:
+    started_s = time.perf_counter()
+    answer = httpx.post(f"{url}/sample?model=mnist-gan&n=1024", headers={"X-Request-Timeout-Ms": "100"})
+    assert time.perf_counter() - started_s < 1
+    assert_problem(answer, 504)
+    assert answer.json()["detail"] == "not answered within 0.1 seconds"
+    assert httpx.post(f"{url}/sample?model=mnist-gan", headers={"X-Request-Timeout-Ms": "9999999"}).is_success
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "soon", "", "1e3", "9" * 10])
+def test_a_deadline_is_a_whole_number(url: str, text: str) -> None:
+    answer = httpx.post(f"{url}/sample?model=mnist-gan", headers={"X-Request-Timeout-Ms": text})
+    assert_problem(answer, 400)
+    assert answer.json()["errors"][0]["location"] == "header.X-Request-Timeout-Ms"
+
+
+def test_a_service_that_takes_nothing_is_alive_and_says_when_to_come(tmp_path: Path) -> None:
+    with serve(ROOT / "models", tmp_path, workers=1, max_queued_images=0) as url:
+        answer = httpx.post(f"{url}/sample?model=mnist-gan")
+        assert_problem(answer, 429)
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+        assert httpx.post(f"{url}/v2/models/mnist-gan.generate/infer", json={}).status_code == 429
+        for path in ("/livez", "/readyz", "/metrics", "/models"):
+            assert httpx.get(f"{url}{path}").status_code == 200

@@ -1,0 +1,121 @@
+"""Clients that say half of what they want, or nothing, or far too much."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.server import serve
+
+HEAD_S = 0.5
+WHOLE = b"POST /sample?model=tiny-gan&seed=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def url(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    scratch = tmp_path_factory.mktemp("slow")
+    with serve(models_dir, scratch, workers=1, head_timeout_s=HEAD_S, request_timeout_s=1) as url:
+        yield url
+
+
+def connect(url: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=10)
+
+
+def read(connection: socket.socket) -> bytes:
+    """All until the server ends the connection."""
+    data = b""
+    while piece := connection.recv(65536):
+        data += piece
+    return data
+
+
+def assert_ended(data: bytes, status: int, says: str) -> None:
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    assert says in json.loads(body)["detail"]
+
+
+def sent_before_the_end(connection: socket.socket, pieces: list[bytes], pause_s: float) -> int:
+    """How many pieces went out before the server ended the connection."""
+    for i, piece in enumerate(pieces):
+        try:
+            connection.sendall(piece)
+        except OSError:
+            return i
+        time.sleep(pause_s)
+    return len(pieces)
+
+
+def test_half_a_head_is_given_up(url: str) -> None:
+    started_s = time.perf_counter()
+    with connect(url) as connection:
+        connection.sendall(WHOLE[:30])
+        assert_ended(read(connection), 408, "not there after 0.5 seconds")
+    assert HEAD_S * 0.9 < time.perf_counter() - started_s < 3
+
+
+def test_a_head_that_comes_by_drops_is_given_up(url: str) -> None:
+    started_s = time.perf_counter()
+    with connect(url) as connection:
+        assert sent_before_the_end(connection, [bytes([byte]) for byte in WHOLE], 0.05) < len(WHOLE)
+    assert time.perf_counter() - started_s < 3
+
+
+def test_so_is_the_head_of_a_later_request(url: str) -> None:
+    with connect(url) as connection:
+        connection.sendall(WHOLE)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(WHOLE[:30])
+        assert b"HTTP/1.1 408" in read(connection)
+
+
+def test_who_says_nothing_is_not_listened_to_for_ever(url: str) -> None:
+    with connect(url) as connection:
+        assert read(connection) == b""
+
+
+def test_a_head_in_two_pieces_is_a_head(url: str) -> None:
+    with connect(url) as connection:
+        connection.sendall(WHOLE[:30])
+        time.sleep(HEAD_S / 2)
+        connection.sendall(WHOLE[30:])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        time.sleep(2 * HEAD_S)  # nothing is held against it later
+        connection.sendall(WHOLE)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_head_without_an_end_is_too_long(url: str) -> None:
+    line = b"X-More: " + b"x" * 1000 + b"\r\n"
+    with connect(url) as connection:
+        assert sent_before_the_end(connection, [WHOLE[:-2], *[line] * 10_000], 0) < 10_000
+    with connect(url) as connection:
+        connection.sendall(WHOLE[:-2] + line * 70)
+        assert_ended(read(connection), 431, "65,536 bytes")
+
+
+def test_half_a_body_is_given_up(url: str) -> None:
+    with connect(url) as connection:
+        connection.sendall(WHOLE.replace(b"Content-Length: 0", b"Content-Length: 10") + b"{")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 504")
+
+
+def test_they_are_in_nobodys_way(url: str) -> None:
+    slow = [connect(url) for _ in range(200)]
+    try:
+        for connection in slow:
+            connection.sendall(WHOLE[:30])
+        started_s = time.perf_counter()
+        for _ in range(20):
+            assert httpx.post(f"{url}/sample?model=tiny-gan").status_code == 200
+        assert time.perf_counter() - started_s < 2
+    finally:
+        for connection in slow:
+            connection.close()

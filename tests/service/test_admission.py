@@ -1,0 +1,98 @@
+"""Who may wait, who is turned away, and when those may come again. Times are a clock's that the tests set."""
+
+import pytest
+
+from service.admission import KEPT, LATE_S, Admission
+from service.errors import Overloaded
+
+LIMIT, IMAGE_S, SIZE = 100, 0.05, 10
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def admission(clock: Clock) -> Admission:
+    """Of requests of 10 images; an image takes 50 ms."""
+    made = Admission(LIMIT, clock)
+    for _ in range(200):
+        made.asked_for(SIZE)
+        made.computed(SIZE, SIZE * IMAGE_S)
+    return made
+
+
+def refused(admission: Admission, who: object, *, is_long: bool = False) -> int:
+    """Seconds after which `who` is told to come again."""
+    with pytest.raises(Overloaded) as caught:
+        admission.ask(who, is_long=is_long)
+    return int(caught.value.headers["Retry-After"])
+
+
+def test_a_room_takes_one_more_until_it_is_full(admission: Admission) -> None:
+    admission.count(LIMIT - 1, is_long=False)
+    admission.ask("a")
+    admission.count(1, is_long=False)
+    with pytest.raises(Overloaded, match="100 images wait for their turn here, and no more than 100 may"):
+        admission.ask("a")
+    admission.count(-1, is_long=False)
+    admission.ask("b")
+
+
+def test_long_requests_do_not_keep_short_ones_out_nor_the_other_way(admission: Admission) -> None:
+    admission.count(10 * LIMIT, is_long=True)
+    admission.ask("short")
+    refused(admission, "long", is_long=True)
+    admission.count(-10 * LIMIT, is_long=True)
+    admission.count(LIMIT, is_long=False)
+    admission.ask("long", is_long=True)
+    assert admission.images == LIMIT
+
+
+def test_the_time_told_is_what_the_work_before_takes(admission: Admission) -> None:
+    admission.count(LIMIT, is_long=False)  # 5 s of work
+    assert [refused(admission, who) for who in range(5)] == [6, 6, 7, 7, 8]  # 0.5 s a request behind it
+
+
+def test_there_is_always_a_second_to_wait_and_never_more_than_a_minute(clock: Clock) -> None:
+    fast = Admission(1, clock)
+    fast.computed(1000, 0.001)
+    fast.count(1, is_long=False)
+    assert refused(fast, "a") == 1
+    slow = Admission(1, clock)
+    slow.computed(1, 1000)
+    slow.count(1, is_long=False)
+    assert refused(slow, "a") == 60
+
+
+def test_who_comes_when_told_finds_room_that_others_do_not(admission: Admission, clock: Clock) -> None:
+    admission.count(LIMIT, is_long=False)
+    seconds = refused(admission, "polite")
+    clock.now_s += seconds
+    refused(admission, "new")
+    admission.ask("polite")
+    admission.count(int(KEPT * LIMIT), is_long=False)  # also that room has an end
+    clock.now_s += refused(admission, "polite")
+    refused(admission, "polite")
+
+
+def test_who_comes_too_soon_is_told_again(admission: Admission, clock: Clock) -> None:
+    admission.count(LIMIT, is_long=False)
+    seconds = refused(admission, "hasty")
+    clock.now_s += seconds / 2
+    refused(admission, "hasty")
+
+
+def test_a_place_is_not_kept_for_ever(admission: Admission, clock: Clock) -> None:
+    admission.count(LIMIT, is_long=False)
+    clock.now_s += refused(admission, "late") + LATE_S
+    refused(admission, "late")
