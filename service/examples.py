@@ -8,6 +8,7 @@ from service import codecs
 from service.errors import (
     BadRequest,
     DeadlineExceeded,
+    HeadersTooLarge,
     InternalError,
     NotAcceptable,
     NotFound,
@@ -45,6 +46,9 @@ ERRORS: tuple[ServiceError, ...] = (
     NotAcceptable.at("header.Accept", "must allow one of image/png, application/json, got 'text/html'"),
     TooLarge.at("body", "may have 67,108,864 bytes (a setting of this server)"),
     UnsupportedMediaType.at("header.Content-Type", "must be one of application/json; got 'text/plain'"),
+    HeadersTooLarge(
+        "path, query and headers may have 32,768 bytes together (a setting of this server); these have more"
+    ),
     InternalError(),
     Unavailable("the models are loading"),
     DeadlineExceeded("not answered within 30 seconds"),
