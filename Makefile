@@ -18,7 +18,7 @@ TORCH := 2.13.0
 export BENTOML_DO_NOT_TRACK := True
 STORE := BENTOML_HOME="$(CURDIR)/.bentoml/store"
 
-.PHONY: help serve test check train evaluate export study load bench overload bento lock clean
+.PHONY: help serve test check train evaluate export study load bench overload fuzz inputs bento lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -63,6 +63,12 @@ bench: .venv/.installed .venv-dev/.installed ## Measure the service beside other
 
 overload: .venv/.installed .venv-dev/.installed ## Ask five times as much as the service can do, for a minute
 	$(DEV) -m load_tests.overload $(ARGS)
+
+fuzz: .venv-dev/.installed ## Try 10,000 damaged inputs of each kind (some minutes; ARGS="-k npy")
+	$(DEV) -m pytest --hypothesis-profile=fuzz tests/service/test_fuzz.py tests/service/http/test_fuzz.py $(ARGS)
+
+inputs: .venv-dev/.installed ## Write docs/bad-inputs.md anew: what bad input is answered
+	$(DEV) -m tests.service.http.bad.page
 
 bento: .venv-dev/.installed ## Build the Bento and say how to serve it
 	$(STORE) $(DEV) -m bentoml build

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from service import manifest
 from service.errors import BadRequest, TooLarge
@@ -31,13 +31,17 @@ _GREY_MODES = ("1", "L")
 _COLOUR_MODES = ("P", "RGB")
 _ALPHA_MODES = ("LA", "PA", "RGBA")
 _GREY_16_MODE = "I;16"
+_PNG_DEPTH_AT = 24  # of the bits a channel, in its header
+
+_MAX_AXES, _MAX_LENGTH = 8, 2**31 - 1
 
 
 def decode_image(data: bytes, expected: manifest.Image, *, max_pixels: int) -> NDArray[np.uint8]:
     """Decode one PNG, JPEG or WebP to (H, W, C) of the expected shape.
 
     EXIF orientation is applied. Colour becomes grey by ITU-R 601 luma, grey becomes colour by repetition,
-    16-bit grey is rounded to 8 bits, and transparent images are laid on black. Nothing is resized.
+    16-bit grey is rounded to 8 bits, 16-bit colour keeps its high bytes, and transparent images are laid on black.
+    Nothing is resized. What follows the image in its file is not looked at.
 
     Raises:
         TooLarge: its header says more than `max_pixels`; nothing was decoded.
@@ -47,11 +51,14 @@ def decode_image(data: bytes, expected: manifest.Image, *, max_pixels: int) -> N
     try:
         with Image.open(io.BytesIO(data), formats=[pillow_format]) as image:
             _refuse_before_decoding(image, expected, max_pixels)
+            _refuse_misread_png(image, data)
             pixels = _to_mode(ImageOps.exif_transpose(image), "L" if expected.channels == 1 else "RGB")
     except Image.DecompressionBombError as error:
         raise TooLarge(f"the image has more than {max_pixels:,} pixels") from error
     except (BadRequest, TooLarge):
         raise
+    except UnidentifiedImageError as error:  # its own words hold an address of memory
+        raise BadRequest(f"the {pillow_format} image is broken: its header cannot be read") from error
     except Exception as error:  # a broken file can make a decoder raise anything
         raise BadRequest(f"the {pillow_format} image is broken: {error}") from error
     if pixels.shape[:2] != (expected.height, expected.width):
@@ -126,14 +133,19 @@ def decode_npy(data: bytes, dtypes: tuple[str, ...]) -> NDArray[Any]:
     if dtype.str not in allowed:
         names = " or ".join(f"{name} ({code})" for code, name in allowed.items())
         raise BadRequest(f"dtype must be {names}, got {dtype.str if dtype.names is None else 'a structure'}")
-    if any(length < 0 for length in shape):
-        raise BadRequest(f"the NPY header has a negative length in its shape {list(shape)}")
+    if len(shape) > _MAX_AXES or not all(type(n) is int and 0 <= n <= _MAX_LENGTH for n in shape):
+        raise BadRequest(
+            f"shape must have at most {_MAX_AXES} axes, each of 0 to {_MAX_LENGTH:,}, got {_cut(str(list(shape)))}"
+        )
     payload = memoryview(data)[stream.tell() :]
     if len(payload) != (expected := math.prod(shape) * dtype.itemsize):
         raise BadRequest(
             f"shape {list(shape)} of {dtype.name} needs {expected:,} bytes of data, got {len(payload):,}"
         )
-    return np.frombuffer(payload, dtype).reshape(shape, order="F" if fortran_order else "C")
+    try:
+        return np.frombuffer(payload, dtype).reshape(shape, order="F" if fortran_order else "C")
+    except ValueError as error:  # no data, but axes that numpy has no room for beside the one of 0
+        raise BadRequest(f"shape {list(shape)} is too long for an array") from error
 
 
 def images_from_npy(data: bytes, expected: manifest.Image) -> NDArray[np.uint8]:
@@ -251,6 +263,18 @@ def _refuse_before_decoding(image: Image.Image, expected: manifest.Image, max_pi
         raise BadRequest(f"colour mode {image.mode} is not accepted; send grey or RGB")
 
 
+def _refuse_misread_png(image: Image.Image, data: bytes) -> None:
+    """What Pillow would take for another picture, without a word."""
+    if image.format != "PNG":
+        return
+    if image.mode == "P" and image.palette is None:
+        raise BadRequest("the PNG image is broken: it has no palette")
+    if image.mode != "P" and "transparency" in image.info and (depth := data[_PNG_DEPTH_AT]) not in (1, 8):
+        raise BadRequest(
+            f"a transparent colour is accepted in a PNG of 1 or 8 bits a channel, got {depth}; send an alpha channel"
+        )
+
+
 def _to_mode(image: Image.Image, mode: str) -> NDArray[np.uint8]:
     if image.mode == _GREY_16_MODE:
         grey = (np.asarray(image).astype(np.uint32) + 128) // 257  # 65535 / 255 = 257
@@ -264,6 +288,10 @@ def _to_mode(image: Image.Image, mode: str) -> NDArray[np.uint8]:
 
 def _wrong_size(width: int, height: int, expected: manifest.Image) -> str:
     return f"must be {expected.width} x {expected.height} pixels (width x height), got {width} x {height}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else text[:60] + "..."
 
 
 def _png_chunk(kind: bytes, data: bytes) -> bytes:

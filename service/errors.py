@@ -7,6 +7,7 @@ ServiceError
 ├── NotAcceptable         406
 ├── TooLarge              413  a body, or the pixels of an image
 ├── UnsupportedMediaType  415
+├── HeadersTooLarge       431  path, query and headers
 ├── Overloaded            429  + Retry-After
 ├── InternalError         500  a fault of ours; says nothing about its cause
 ├── Unavailable           503  starting or draining
@@ -25,6 +26,10 @@ from starlette.responses import Response
 MEDIA_TYPE = "application/problem+json"
 V2 = "/v2"
 V2_MEDIA_TYPE = "application/json"
+# A location holds a name that the client made up, of any length.
+_LOCATION_CHARACTERS = 120
+# A path may be of any length, too; one that is longer is left out.
+_INSTANCE_CHARACTERS = 200
 
 
 class ServiceError(Exception):
@@ -62,7 +67,7 @@ class ServiceError(Exception):
     @classmethod
     def of(cls, faults: Iterable[tuple[str, str]]) -> Self:
         """An error of several fields, as pairs of location and message."""
-        listed = list(faults)
+        listed = [(location[:_LOCATION_CHARACTERS], message) for location, message in faults]
         return cls(
             "; ".join(f"{location}: {message}" for location, message in listed),
             errors=[{"location": location, "message": message} for location, message in listed],
@@ -76,7 +81,7 @@ class ServiceError(Exception):
             "status": self.status,
             "detail": self.detail,
         }
-        if instance is not None:
+        if instance is not None and len(instance) <= _INSTANCE_CHARACTERS:
             members["instance"] = instance
         if self.errors:
             members["errors"] = self.errors
@@ -109,6 +114,10 @@ class TooLarge(ServiceError):
 
 class UnsupportedMediaType(ServiceError):
     status = 415
+
+
+class HeadersTooLarge(ServiceError):
+    status = 431
 
 
 class Overloaded(ServiceError):

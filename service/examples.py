@@ -8,6 +8,7 @@ from service import codecs
 from service.errors import (
     BadRequest,
     DeadlineExceeded,
+    HeadersTooLarge,
     InternalError,
     NotAcceptable,
     NotFound,
@@ -47,6 +48,9 @@ ERRORS: tuple[ServiceError, ...] = (
     TooLarge.at("body", "may have 67,108,864 bytes (a setting of this server)"),
     UnsupportedMediaType.at("header.Content-Type", "must be one of application/json; got 'text/plain'"),
     Overloaded("2,048 images wait for their turn here, and no more than 2,048 may", retry_after_s=2),
+    HeadersTooLarge(
+        "path, query and headers may have 32,768 bytes together (a setting of this server); these have more"
+    ),
     InternalError(),
     Unavailable("the models are loading"),
     DeadlineExceeded("not answered within 30 seconds"),

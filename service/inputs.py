@@ -128,24 +128,27 @@ def keys(
             raise BadRequest.at("keys", "exclude `from` and `to`; give one of the two")
         _limit("keys", len(options.keys), settings.max_images)
         return (
-            yield from _rows(model, {f"keys[{i}]": key for i, key in enumerate(options.keys)}, options.prior)
+            yield from _rows(
+                model, {f"keys[{i}]": key for i, key in enumerate(options.keys)}, options.prior, settings
+            )
         )
     missing = [name for name, end in ends.items() if end is None]
     if missing:
         raise BadRequest.of((name, "is required, unless `keys` or `images` are given") for name in missing)
     given = {name: end for name, end in ends.items() if end is not None}
-    return (yield from _rows(model, given, options.prior))
+    return (yield from _rows(model, given, options.prior, settings))
 
 
 def _rows(
-    model: Model, given: Mapping[str, int | list[float]], prior: Prior | None
+    model: Model, given: Mapping[str, int | list[float]], prior: Prior | None, settings: Settings
 ) -> Steps[tuple[NDArray[np.float32], list[int]]]:
     """Latents (k, dim) of seeds and latents, by the names that they are given by; and the seeds."""
     used = [key for key in given.values() if isinstance(key, int)]
     drawn = iter((yield from operations.draw(model, used, prior=prior)) if used else ())
     dim = offers.latent_dim(model)
     rows = [
-        next(drawn) if isinstance(key, int) else uploads.latent(name, key, dim) for name, key in given.items()
+        next(drawn) if isinstance(key, int) else uploads.latent(name, key, dim, settings.max_latent)
+        for name, key in given.items()
     ]
     return np.stack(rows), used
 

@@ -59,6 +59,12 @@ class Settings(BaseSettings):
         description="Most samples that a request with `keep` may look at; it draws and scores them",
     )
     max_latents: int = Field(default=1024, ge=1, description="Most latents that a request may send")
+    max_latent: float = Field(
+        default=1e6,
+        gt=0,
+        allow_inf_nan=False,
+        description="Largest magnitude of a number of a latent sent; drawn from N(0, I), none passes 9",
+    )
     max_importance_samples: int = Field(
         default=16_384,
         ge=1,
@@ -73,10 +79,22 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=64 * 1024 * 1024, ge=1024, description="Longest request body, bytes; beyond it: 413"
     )
+    max_header_bytes: int = Field(
+        default=32 * 1024,
+        ge=1024,
+        description="Longest path, query and headers of a request together, bytes; beyond it: 431",
+    )
     max_pixels: int = Field(
         default=4 * 1024 * 1024,
         ge=1,
         description="Most pixels (height x width) of an image sent; checked before it is decoded",
+    )
+    # Python's parser calls itself for each level, and 1,000 calls are allowed in all.
+    max_json_depth: int = Field(
+        default=32,
+        ge=8,
+        le=200,
+        description="Most lists and objects inside one another in JSON; checked before it is parsed",
     )
     request_timeout_s: float = Field(
         default=30.0, gt=0, le=3600, description="Seconds after which a request is given up: 504"

@@ -68,7 +68,7 @@ class ImageArray:
 
 class Latents(Protocol):
     def decode(self, dim: int, settings: Settings) -> NDArray[np.float32]:
-        """float32 (N, dim), finite, N >= 1; raises BadRequest, naming the row at fault."""
+        """float32 (N, dim), N >= 1, within `max_latent`; raises BadRequest, naming the row at fault."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,10 @@ class LatentRows:
 
     def decode(self, dim: int, settings: Settings) -> NDArray[np.float32]:
         limit_count("body.latents", len(self.rows), settings.max_latents)
-        return np.stack([latent(f"body.latents[{i}]", row, dim) for i, row in enumerate(self.rows)])
+        rows = (
+            latent(f"body.latents[{i}]", row, dim, settings.max_latent) for i, row in enumerate(self.rows)
+        )
+        return np.stack(list(rows))
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,13 @@ class LatentArray:
         limit_count("body", len(latents), settings.max_latents)
         if not (finite := np.isfinite(latents)).all():
             raise BadRequest.at("body", f"latents must be finite, got {latents[~finite][0]}")
+        if (beyond := np.abs(latents) > settings.max_latent).any():
+            raise BadRequest.at("body", f"latents {_range(settings.max_latent)}, got {latents[beyond][0]}")
         return np.ascontiguousarray(latents)
 
 
-def latent(location: str, values: Sequence[float], dim: int) -> NDArray[np.float32]:
-    """float32 (dim,); raises BadRequest for another length, or a value that float32 cannot hold."""
+def latent(location: str, values: Sequence[float], dim: int, largest: float) -> NDArray[np.float32]:
+    """float32 (dim,); raises BadRequest for another length, or a value beyond float32 or `largest`."""
     if len(values) != dim:
         raise BadRequest.at(location, f"must have {dim} numbers (the model's latent_dim), got {len(values)}")
     try:
@@ -113,7 +118,14 @@ def latent(location: str, values: Sequence[float], dim: int) -> NDArray[np.float
     if not (finite := np.isfinite(vector)).all():
         worst = int(np.argmin(finite))
         raise BadRequest.at(f"{location}[{worst}]", f"must be a finite float32, got {values[worst]!r}")
+    if (beyond := np.abs(vector) > largest).any():
+        worst = int(np.argmax(beyond))
+        raise BadRequest.at(f"{location}[{worst}]", f"{_range(largest)}, got {values[worst]!r}")
     return vector
+
+
+def _range(largest: float) -> str:
+    return f"must be {-largest:,.10g} to {largest:,.10g} (a setting of this server)"
 
 
 def limit_count(location: str, count: int, limit: int) -> None:

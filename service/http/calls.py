@@ -18,8 +18,9 @@ from pydantic import BaseModel, ValidationError
 from service import telemetry
 from service.codecs import IMAGE_TYPES
 from service.errors import BadRequest, ServiceError, UnsupportedMediaType
-from service.http import multipart, negotiation
+from service.http import compression, multipart, negotiation, nesting
 from service.schemas import FLAG_OPTIONS, JSON, LIST_OPTIONS, MULTIPART, NPY, TEXT_OPTIONS, Options
+from service.settings import Settings
 from service.uploads import ImageArray, ImageFiles, LatentArray
 
 T = TypeVar("T", bound=Options)
@@ -88,7 +89,7 @@ class Call(Generic[T]):
             raise type(error).of(faults) from error
 
 
-def parse(raw: RawRequest, schema: type[T], answers: tuple[str, ...]) -> Call[T]:
+def parse(raw: RawRequest, schema: type[T], answers: tuple[str, ...], settings: Settings) -> Call[T]:
     """Check a request.
 
     Args:
@@ -99,8 +100,9 @@ def parse(raw: RawRequest, schema: type[T], answers: tuple[str, ...]) -> Call[T]
         BadRequest, NotAcceptable, UnsupportedMediaType: naming each field at fault.
     """
     media_type = negotiation.choose(raw.accept, answers)
+    compression.refuse(raw.headers.get("content-encoding"))
     essence = (raw.content_type or "").partition(";")[0].strip().lower()
-    values = _merge(_read_body(raw, essence, schema), _read_query(raw.query, schema))
+    values = _merge(_read_body(raw, essence, schema, settings), _read_query(raw.query, schema))
     # What was not given is missed where it would usually stand.
     place = {"": "body", JSON: "body", MULTIPART: "multipart"}.get(essence, "query")
     try:
@@ -129,30 +131,31 @@ def check(document: object, schema: type[M]) -> M:
         raise _refusal(error, schema, {}) from error
 
 
-def _read_body(raw: RawRequest, essence: str, schema: type[Options]) -> dict[str, Value]:
+def _read_body(raw: RawRequest, essence: str, schema: type[Options], settings: Settings) -> dict[str, Value]:
     if not essence and not raw.body:
         return {}
     if essence not in schema.accepts:
-        got = f"got {raw.content_type!r}" if essence else "the header is missing"
+        got = f"got {(raw.content_type or '')[:_SHOWN_CHARACTERS]!r}" if essence else "the header is missing"
         raise UnsupportedMediaType.at(
             "header.Content-Type", f"must be one of {', '.join(schema.accepts)}; {got}"
         )
-    return _READERS[essence](raw, schema)
+    return _READERS[essence](raw, schema, settings)
 
 
-def _read_json(raw: RawRequest, _schema: type[Options]) -> dict[str, Value]:
+def _read_json(raw: RawRequest, _schema: type[Options], settings: Settings) -> dict[str, Value]:
     """A JSON object; an empty body counts as `{}`."""
-    value = parse_json(raw.body) if raw.body else {}
+    value = parse_json(raw.body, settings.max_json_depth) if raw.body else {}
     if not isinstance(value, dict):
         raise BadRequest.at("body", f"must be a JSON object, got {_show(value)}")
     return {name: (f"body.{name}", item) for name, item in value.items()}
 
 
-def _read_multipart(raw: RawRequest, _schema: type[Options]) -> dict[str, Value]:
+def _read_multipart(raw: RawRequest, _schema: type[Options], settings: Settings) -> dict[str, Value]:
     """Parts named `images` are files; any other part is an option, as in the query."""
     values: dict[str, Value] = {}
     files: list[tuple[str, bytes | str]] = []
-    for part in multipart.parse(raw.body, raw.content_type or ""):
+    max_parts = settings.max_images + _MAX_OPTIONS
+    for part in multipart.parse(raw.body, raw.content_type or "", max_parts):
         if part.name == "images":
             files.append((f"multipart.images[{len(files)}]", part.data))
         else:
@@ -162,17 +165,17 @@ def _read_multipart(raw: RawRequest, _schema: type[Options]) -> dict[str, Value]
     return values
 
 
-def _read_image(raw: RawRequest, _schema: type[Options]) -> dict[str, Value]:
+def _read_image(raw: RawRequest, _schema: type[Options], _settings: Settings) -> dict[str, Value]:
     return {"images": ("body", ImageFiles([("body", raw.body)]))}
 
 
-def _read_npy(raw: RawRequest, schema: type[Options]) -> dict[str, Value]:
+def _read_npy(raw: RawRequest, schema: type[Options], _settings: Settings) -> dict[str, Value]:
     if schema.payload == "latents":
         return {"latents": ("body", LatentArray(raw.body))}
     return {"images": ("body", ImageArray(raw.body))}
 
 
-_READERS: dict[str, Callable[[RawRequest, type[Options]], dict[str, Value]]] = {
+_READERS: dict[str, Callable[[RawRequest, type[Options], Settings], dict[str, Value]]] = {
     JSON: _read_json,
     MULTIPART: _read_multipart,
     NPY: _read_npy,
@@ -236,21 +239,20 @@ def _merge(body: dict[str, Value], query: dict[str, Value]) -> dict[str, Value]:
     return query | body
 
 
-def parse_json(data: bytes) -> Any:
-    """JSON as RFC 8259 has it: UTF-8, no NaN or Infinity, and no key twice in an object.
+def parse_json(data: bytes, max_depth: int) -> Any:
+    """JSON as RFC 8259 has it: UTF-8, no NaN or Infinity, no key twice in an object, nested `max_depth` deep at most.
 
     Raises:
         BadRequest: with the place of the fault.
     """
     text = _decode_utf8(data, "body")
+    nesting.limit(data, max_depth)
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_number, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise BadRequest.at(
             "body", f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         ) from error
-    except RecursionError as error:
-        raise BadRequest.at("body", "is nested too deeply") from error
     except ValueError as error:  # Python reads integers of up to 4,300 digits
         raise BadRequest.at("body", "holds an integer of too many digits") from error
 

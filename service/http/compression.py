@@ -42,6 +42,16 @@ def decompress(body: bytes, content_encoding: str | None, limit: int) -> bytes:
     return data
 
 
+def refuse(content_encoding: str | None) -> None:
+    """Raises UnsupportedMediaType for a body that is compressed."""
+    coding = (content_encoding or "identity").strip().lower()
+    if coding != "identity":
+        raise UnsupportedMediaType.at(
+            "header.Content-Encoding",
+            f"must be left out, or identity: bodies are compressed under /v2 alone; got {coding[:60]!r}",
+        )
+
+
 def asked_for(accept_encoding: str | None) -> str | None:
     """The coding that a client wants its answer in: the one that it names alone.
 

@@ -11,6 +11,7 @@ from service.http.calls import Call, RawRequest, parse
 from service.http.dispatch import Handler
 from service.scheduler import Work
 from service.schemas import Options
+from service.settings import load_settings
 from service.steps import LARGE_BYTES, aside
 
 T = TypeVar("T", bound=Options)
@@ -29,7 +30,8 @@ def endpoint(
 
     def decorate(method: Callable[[Any, Call[T]], Work]) -> Any:
         def work(service: Any, raw: RawRequest) -> Work:
-            call = yield from aside(len(raw.body) > LARGE_BYTES, parse, raw, schema, media_types)
+            large, settings = len(raw.body) > LARGE_BYTES, load_settings()
+            call = yield from aside(large, parse, raw, schema, media_types, settings)
             call.record.model = call.options.model
             with call.locating_errors():
                 return (yield from method(service, call))

@@ -23,6 +23,7 @@ from service.errors import (
     media_type,
     to_response,
 )
+from service.http import head
 from service.settings import Settings
 from service.v2 import endpoints as v2
 
@@ -71,6 +72,7 @@ class Gateway:
 
     async def _answer(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         try:
+            head.check(scope, self._settings.max_header_bytes)
             if not _is_served(scope["path"]):
                 raise _no_such_path(scope["path"])
             await self._app(scope, receive, reply.send)
@@ -131,7 +133,7 @@ def _translate(status: int, headers: Headers, scope: Scope) -> ServiceError:
         case 404:
             return _no_such_path(scope["path"])
         case 405:
-            return MethodNotAllowed(scope["method"], headers.get("allow", "").split(", "))
+            return MethodNotAllowed(scope["method"], sorted(headers.get("allow", "").split(", ")))
         case 503:
             return Unavailable("the service is starting or stopping")
         case _ if status >= 500:
@@ -146,7 +148,7 @@ def _is_served(path: str) -> bool:
 
 
 def _no_such_path(path: str) -> NotFound:
-    return NotFound(f"no such path: {path}; there are {', '.join(v2.PATHS if is_v2(path) else PATHS)}")
+    return NotFound(f"no such path: {path[:200]}; there are {', '.join(v2.PATHS if is_v2(path) else PATHS)}")
 
 
 async def _no_more() -> Message:

@@ -11,8 +11,6 @@ from service.errors import BadRequest
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-MAX_PARTS = 10_000
-
 
 @dataclass(frozen=True)
 class Part:
@@ -20,16 +18,16 @@ class Part:
     data: bytes
 
 
-def parse(body: bytes, content_type: str) -> list[Part]:
+def parse(body: bytes, content_type: str, max_parts: int) -> list[Part]:
     """The parts in order. What a client calls its files, and which types it gives them, is not looked at.
 
     Raises:
-        BadRequest: no boundary, malformed, cut off, a part without a name, or more than MAX_PARTS.
+        BadRequest: no boundary, malformed, cut off, a part without a name, or more than `max_parts`.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
-        raise BadRequest.at("header.Content-Type", f"has no boundary: {content_type!r}")
-    reader = _Reader()
+        raise BadRequest.at("header.Content-Type", f"has no boundary: {content_type[:60]!r}")
+    reader = _Reader(max_parts)
     try:
         MultipartParser(boundary, reader.callbacks()).write(body)
     except FormParserError as error:
@@ -42,8 +40,9 @@ def parse(body: bytes, content_type: str) -> list[Part]:
 class _Reader:
     """Collects what the parser reports."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_parts: int) -> None:
         self.parts: list[Part] = []
+        self._max_parts = max_parts
         self.ended = False
         self._headers: dict[bytes, bytes] = {}
         self._field = self._value = b""
@@ -61,8 +60,8 @@ class _Reader:
         }
 
     def _begin(self) -> None:
-        if len(self.parts) >= MAX_PARTS:
-            raise BadRequest.at("body", f"must have at most {MAX_PARTS:,} parts")
+        if len(self.parts) >= self._max_parts:
+            raise BadRequest.at("body", f"must have at most {self._max_parts:,} parts")
         self._headers, self._chunks = {}, []
 
     def _on_field(self, data: bytes, start: int, end: int) -> None:

@@ -26,7 +26,9 @@ def choose(accept: str | None, offered: tuple[str, ...]) -> str:
         if q > 0:
             candidates.append((q, specificity, -rank, media_type))
     if not candidates:
-        raise NotAcceptable.at("header.Accept", f"must allow one of {', '.join(offered)}, got {accept!r}")
+        raise NotAcceptable.at(
+            "header.Accept", f"must allow one of {', '.join(offered)}, got {(accept or '')[:60]!r}"
+        )
     return max(candidates)[-1]
 
 

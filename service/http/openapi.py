@@ -170,8 +170,17 @@ def _schemas(settings: Settings) -> Json:
                 ("k", "maximum", settings.max_importance_samples),
             ):
                 if field in properties:
-                    properties[field].get("anyOf", [properties[field]])[0][keyword] = limit
+                    _given(properties[field])[keyword] = limit
+            if "latents" in properties:
+                number = {"type": "number", "minimum": -settings.max_latent, "maximum": settings.max_latent}
+                _given(properties["latents"])["items"] = {"type": "array", "items": number}
     return named
+
+
+def _given(field: Json) -> Json:
+    """The schema of an option that is not null."""
+    given: Json = field.get("anyOf", [field])[0]
+    return given
 
 
 def _post(path: str, operation: _Operation, named: Json) -> Json:

@@ -77,7 +77,7 @@ def paths(ref_template: str) -> Json:
             name,
             "Run a graph",
             schema(v2_schemas.InferAnswer),
-            *(400, 404, 413, 415, 429, 500, 503, 504),
+            *(400, 404, 413, 415, 429, 431, 500, 503, 504),
             parameters=[*parameters, length, *shared],
             requestBody={
                 "content": {

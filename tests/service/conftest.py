@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from service.folder import ModelsFolder
 from service.registry import Registry
 from tests.service import bundles
+
+settings.register_profile("fuzz", max_examples=10_000)  # `make fuzz`; by default 100
 
 
 @pytest.fixture(scope="session")

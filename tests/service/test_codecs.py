@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from service import codecs, manifest
 from service.errors import BadRequest, TooLarge
+from tests.service.http.bad.files import npy_with, png
 
 GREY = manifest.Image(height=2, width=3, channels=1)
 RGB = manifest.Image(height=2, width=3, channels=3)
@@ -84,6 +86,63 @@ def test_exif_orientation_is_applied() -> None:
         decode(file(stored))
     with pytest.raises(BadRequest, match=r"3 x 2 pixels .* got 2 x 3"):
         decode(file(Image.fromarray(PIXELS), exif=exif))
+
+
+@pytest.mark.parametrize(
+    ("orientation", "shown"),
+    [
+        (1, lambda x: x),
+        (2, np.fliplr),
+        (3, lambda x: np.rot90(x, 2)),
+        (4, np.flipud),
+        (5, np.transpose),
+        (6, lambda x: np.rot90(x, -1)),
+        (7, lambda x: np.rot90(x, 2).T),
+        (8, np.rot90),
+        (9, lambda x: x),  # there is none
+    ],
+)
+def test_each_orientation(orientation: int, shown: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> None:
+    stored = PIXELS if orientation in (1, 2, 3, 4, 9) else PIXELS.reshape(3, 2)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = decode(file(Image.fromarray(stored), exif=exif))
+    assert np.array_equal(decoded[..., 0], shown(stored))
+
+
+def test_colour_of_16_bits_keeps_its_high_bytes() -> None:
+    rows = b"\0" + b"\x01\xff\x80\x00\xff\x00" * 3
+    assert decode(png(3, 2, rows * 2, depth=16, colour=2), RGB).tolist() == [[[1, 128, 255]] * 3] * 2
+
+
+def test_a_transparent_colour_is_laid_on_black_or_refused() -> None:
+    rows = b"\0\xa0\0\x40"  # 1 0 1, 0 1 0
+    for key, shown in ((0, [255, 0, 255, 0, 255, 0]), (1, [0] * 6)):
+        assert decode(png(3, 2, rows, (b"tRNS", bytes([0, key])), depth=1)).ravel().tolist() == shown
+    for depth, colour, tone in ((2, 0, b"\0\3"), (4, 0, b"\0\3"), (16, 0, b"\0\3"), (16, 2, b"\0\3" * 3)):
+        with pytest.raises(BadRequest, match=f"1 or 8 bits a channel, got {depth}; send an alpha channel"):
+            decode(png(3, 2, bytes(40), (b"tRNS", tone), depth=depth, colour=colour))
+
+
+def test_a_palette_may_be_transparent_but_not_missing() -> None:
+    rows = bytes([0, 0, 1, 2]) * 2
+    palette, alpha = (b"PLTE", bytes([10] * 3 + [200] * 3 + [255] * 3)), (b"tRNS", b"\x00\x80")
+    assert decode(png(3, 2, rows, palette, alpha, colour=3))[0, :, 0].tolist() == [0, 100, 255]
+    with pytest.raises(BadRequest, match="no palette"):
+        decode(png(3, 2, rows, colour=3))
+
+
+def test_what_follows_an_image_is_not_looked_at() -> None:
+    for form in ("PNG", "JPEG"):
+        whole = file(Image.fromarray(PIXELS), form)
+        assert np.array_equal(decode(whole + b"<?php"), decode(whole))
+
+
+def test_messages_hold_no_address_of_memory() -> None:
+    for data in (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\x10\x00\x00\x00WEBPVP8X" + bytes(20)):
+        with pytest.raises(BadRequest, match="is broken") as caught:
+            decode(data)
+        assert " at 0x" not in str(caught.value)
 
 
 def test_pixels_are_counted_before_anything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,6 +243,16 @@ def test_pickles_are_never_loaded() -> None:
     np.save(stream, np.array([print], object), allow_pickle=True)
     with pytest.raises(BadRequest, match="dtype must be uint8"):
         codecs.decode_npy(stream.getvalue(), ("uint8",))
+
+
+def test_shapes_that_no_array_has_are_refused() -> None:
+    long = 2**31 - 1
+    for shape in (f"(0, {10**30})", "(1,) * 2", str((1,) * 65), "(True, 2)", f"({'9' * 4000}, {'9' * 4000})"):
+        with pytest.raises(BadRequest, match=r"at most 8 axes, each of 0 to 2,147,483,647|malformed"):
+            codecs.decode_npy(npy_with("|u1", shape, b"x"), ("uint8",))
+    with pytest.raises(BadRequest, match=rf"shape \[0, {long}, {long}, {long}\] is too long"):
+        codecs.decode_npy(npy_with("|u1", str((0, long, long, long)), b""), ("uint8",))
+    assert codecs.decode_npy(npy_with("|u1", "(0, 5)", b""), ("uint8",)).shape == (0, 5)
 
 
 def test_an_npy_file_cut_anywhere_is_refused() -> None:

@@ -116,6 +116,6 @@ async def _run(app: ASGIApp, incoming: list[Message]) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/sample", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": "/sample", "query_string": b"", "headers": []}
     await Gateway(app, SETTINGS)(scope, receive, send)
     return sent

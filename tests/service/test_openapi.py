@@ -37,7 +37,7 @@ def test_example_is_a_request_to_a_published_model(path: str, document: dict[str
     example = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
     recipe = tomllib.loads((RECIPES / f"{example['model']}.toml").read_text())
     raw = RawRequest("", "application/json", None, json.dumps(example).encode(), telemetry.Record("x", "id"))
-    options = parse(raw, SCHEMAS[path], answers.IMAGE_TYPES).options
+    options = parse(raw, SCHEMAS[path], answers.IMAGE_TYPES, Settings()).options
     images: Images | None = getattr(options, "images", None)
     if images is not None:
         (zero,) = images.decode(MNIST, Settings())
@@ -55,6 +55,17 @@ def test_example_of_v2_is_a_request_to_a_published_graph(document: dict[str, Any
     (z,) = calls.check(infer["requestBody"]["content"]["application/json"]["example"], InferRequest).inputs
     assert (graph, z.name, z.datatype) == ("generate", "z", "FP32")
     assert z.shape == [1, recipe["model"]["latent_dim"]] == [1, len(z.data or ())]
+
+
+def test_limits_are_those_of_the_settings() -> None:
+    for largest in (5.0, 7.0):
+        named = openapi.document(Settings(max_latent=largest, max_latents=3))["components"]["schemas"]
+        for latents in (
+            named["DecodeRequest"]["properties"]["latents"],
+            named["SampleRequest"]["properties"]["latents"]["anyOf"][0],
+        ):
+            assert latents["maxItems"] == 3
+            assert latents["items"]["items"] == {"type": "number", "minimum": -largest, "maximum": largest}
 
 
 def test_the_page_fills_in_nothing_beside_the_example(document: dict[str, Any]) -> None:

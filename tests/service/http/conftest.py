@@ -13,12 +13,13 @@ from tests.service.server import serve
 SETTLED_S = 6 * FLUSH_S
 MAX_BODY_BYTES = 400_000
 MAX_PIXELS = 10_000
+LIMITS = {"max_body_bytes": MAX_BODY_BYTES, "max_pixels": MAX_PIXELS}
 
 
 @pytest.fixture(scope="session")
 def service_url(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     scratch = tmp_path_factory.mktemp("service")
-    with serve(models_dir, scratch, workers=2, max_body_bytes=MAX_BODY_BYTES, max_pixels=MAX_PIXELS) as url:
+    with serve(models_dir, scratch, workers=2, **LIMITS) as url:
         yield url
 
 

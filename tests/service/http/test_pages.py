@@ -111,7 +111,18 @@ def test_document_has_every_form_of_request_and_answer(document: dict[str, Any])
     assert list(post["/sample"]["responses"]["200"]["headers"]) == [f"X-Latentry-{name}" for name in headers]
     assert list(post["/score"]["responses"]["200"]["headers"]) == ["X-Latentry-Model"]
     assert "images" not in [p.get("name") for p in post["/score"]["parameters"]]
-    assert set(post["/score"]["responses"]) == {"200", "400", "404", "406", "413", "415", "500", "503", "504"}
+    assert set(post["/score"]["responses"]) == {
+        "200",
+        "400",
+        "404",
+        "406",
+        "413",
+        "415",
+        "431",
+        "500",
+        "503",
+        "504",
+    }
     problem = document["components"]["responses"]["BadRequest"]["content"]["application/problem+json"]
     assert problem["schema"] == {"$ref": "#/components/schemas/Problem"}
     sample = document["components"]["schemas"]["SampleRequest"]
