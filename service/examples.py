@@ -8,11 +8,13 @@ from service import codecs
 from service.errors import (
     BadRequest,
     DeadlineExceeded,
+    Forbidden,
     InternalError,
     NotAcceptable,
     NotFound,
     ServiceError,
     TooLarge,
+    Unauthorized,
     Unavailable,
     UnsupportedMediaType,
 )
@@ -48,4 +50,12 @@ ERRORS: tuple[ServiceError, ...] = (
     InternalError(),
     Unavailable("the models are loading"),
     DeadlineExceeded("not answered within 30 seconds"),
+)
+
+# And where keys are asked for.
+KEY_ERRORS: tuple[ServiceError, ...] = (
+    Unauthorized(
+        "this server answers those who send a key, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`"
+    ),
+    Forbidden("/metrics needs a key of the scope admin; this one's is use"),
 )
