@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from service.keys import KeysError, process_keys
 from service.launch import listening
 from service.launch.service import run
 from service.settings import ENV_PREFIX, Settings, load_settings
@@ -29,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         for fault in error.errors():
             name = str(fault["loc"][0])
             _complain(f"{_option(name)} ({ENV_PREFIX}{name.upper()}): {fault['msg']}, not {fault['input']!r}")
+        return 2
+    try:
+        process_keys()
+    except KeysError as error:
+        _complain(f"{_option('keys_file')} ({ENV_PREFIX}KEYS_FILE): {error}")
         return 2
     try:
         listener = listening.bind(settings.host, settings.port)

@@ -13,12 +13,14 @@ from starlette.types import ASGIApp
 from service import inputs, offers, operations, rejection, telemetry, views
 from service.errors import BadRequest
 from service.http import answers, pages, routing
+from service.http.access import Access
 from service.http.balance import Rebalance
 from service.http.calls import Call
 from service.http.dispatch import Dispatch, Handler
 from service.http.endpoint import endpoint, handlers
 from service.http.front import Front
 from service.http.gateway import Gateway
+from service.keys import process_keys
 from service.loader import process_models
 from service.registry import Model
 from service.scheduler import Work
@@ -172,7 +174,10 @@ def _model(call: Call[Any]) -> Model:
 
 def _wrap(app: ASGIApp) -> ASGIApp:
     resolve = partial(v2.inference, models, settings)
-    return Gateway(Rebalance(Dispatch(app, _handlers, settings, models.wait, resolve)), settings)
+    served: ASGIApp = Rebalance(Dispatch(app, _handlers, settings, models.wait, resolve))
+    if (keys := process_keys()) is not None:
+        served = Access(served, keys)
+    return Gateway(served, settings)
 
 
 # mypy takes a decorated class for the class that it was.

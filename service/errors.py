@@ -2,6 +2,8 @@
 
 ServiceError
 ├── BadRequest            400  malformed or out of bounds; `errors` names each field
+├── Unauthorized          401  + WWW-Authenticate; no key, or none of ours
+├── Forbidden             403  a key whose scope is another
 ├── NotFound              404  no such path, model, version, or operation of this model
 ├── MethodNotAllowed      405  + Allow
 ├── NotAcceptable         406
@@ -90,6 +92,17 @@ class ServiceError(Exception):
 
 class BadRequest(ServiceError):
     status = 400
+
+
+class Unauthorized(ServiceError):
+    status = 401
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(ServiceError):
+    status = 403
 
 
 class NotFound(ServiceError):

@@ -8,6 +8,7 @@ from service import codecs
 from service.errors import (
     BadRequest,
     DeadlineExceeded,
+    Forbidden,
     HeadersTooLarge,
     InternalError,
     NotAcceptable,
@@ -15,6 +16,7 @@ from service.errors import (
     Overloaded,
     ServiceError,
     TooLarge,
+    Unauthorized,
     Unavailable,
     UnsupportedMediaType,
 )
@@ -54,4 +56,12 @@ ERRORS: tuple[ServiceError, ...] = (
     InternalError(),
     Unavailable("the models are loading"),
     DeadlineExceeded("not answered within 30 seconds"),
+)
+
+# And where keys are asked for.
+KEY_ERRORS: tuple[ServiceError, ...] = (
+    Unauthorized(
+        "this server answers those who send a key, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`"
+    ),
+    Forbidden("/metrics needs a key of the scope admin; this one's is use"),
 )

@@ -108,7 +108,11 @@ class Settings(BaseSettings):
         description="Seconds between two looks for new versions in the models folder; 0: only a restart sees them",
     )
     admin: bool = Field(
-        default=False, description="Answer `POST /admin/reload`; it asks no caller who they are"
+        default=False, description="Answer `POST /admin/reload`; without keys, to whoever reaches the service"
+    )
+    keys_file: Path | None = Field(
+        default=None,
+        description="File of API keys, read at the start; `python -m service.keys` makes one. None: no keys are needed",
     )
     head_timeout_s: float = Field(
         default=10.0,

@@ -88,6 +88,7 @@ class Client(_Operations):
         retries: how often a request is sent again where that is safe; see `retry.py`.
         retry_within_s: seconds after its first try in which that may begin.
         limits: of one request; a larger call is divided.
+        api_key: where the service asks for one.
     """
 
     def __init__(
@@ -98,10 +99,13 @@ class Client(_Operations):
         retries: int = RETRIES,
         retry_within_s: float = RETRY_WITHIN_S,
         limits: Limits = DEFAULT_LIMITS,
+        api_key: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._retries, self._retry_within_s, self._limits = retries, retry_within_s, limits
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport)
+        self._http = httpx.Client(
+            base_url=url, timeout=timeout_s, headers=_headers(api_key), transport=transport
+        )
 
     def send(self, call: Call[T]) -> T:
         job = Job(call, self._limits)
@@ -155,10 +159,13 @@ class AsyncClient(_Operations):
         retries: int = RETRIES,
         retry_within_s: float = RETRY_WITHIN_S,
         limits: Limits = DEFAULT_LIMITS,
+        api_key: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._retries, self._retry_within_s, self._limits = retries, retry_within_s, limits
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=url, timeout=timeout_s, headers=_headers(api_key), transport=transport
+        )
 
     async def send(self, call: Call[T]) -> T:
         job = Job(call, self._limits)
@@ -199,6 +206,10 @@ class AsyncClient(_Operations):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
 
 
 def _not_ready(error: LatentryError | httpx.TransportError) -> bool:

@@ -40,6 +40,8 @@ PATHS = (
 _SUBTREES = ("/models/", "/static_content/", "/v2/", "/admin/")
 REQUEST_ID_HEADER = "X-Request-Id"
 _REQUEST_ID_BYTES = b"x-request-id"
+# An answer is what it says it is, also where a caller's own words are in it.
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
 _EXACTLY = frozenset(("/", *PATHS))
 
 # nginx's number for a client that left before it was answered; it is logged, never sent.
@@ -107,7 +109,7 @@ class _Reply:
                 await self._problem(_translate(status, Headers(raw=headers), self._scope))
                 return
             self.status = status
-            message["headers"] = [*headers, (_REQUEST_ID_BYTES, self._request_id.encode())]
+            message["headers"] = [*headers, (_REQUEST_ID_BYTES, self._request_id.encode()), _NOSNIFF]
         await self._send(message)
 
     async def fail(self, error: ServiceError) -> None:
@@ -120,6 +122,7 @@ class _Reply:
         self.status = error.status
         response = to_response(error, self._scope["path"])
         response.headers[REQUEST_ID_HEADER] = self._request_id
+        response.raw_headers.append(_NOSNIFF)
         await response(self._scope, _no_more, self._send)
 
 

@@ -17,7 +17,7 @@ from service.animations import GIF
 from service.codecs import IMAGE_TYPES, PNG, WEBP
 from service.errors import MEDIA_TYPE as PROBLEM
 from service.errors import ServiceError
-from service.http import admin, answers
+from service.http import admin, answers, openapi_access
 from service.http.dispatch import TIMEOUT_HEADER
 from service.schemas import JSON, MULTIPART, NPY, ZIP, Options
 from service.settings import Settings
@@ -80,7 +80,9 @@ _OPERATIONS = {
 def document(settings: Settings) -> Json:
     """The OpenAPI document, with this server's limits in it."""
     named = _schemas(settings)
-    return {
+    has_keys = settings.keys_file is not None
+    errors = (*examples.ERRORS, *(examples.KEY_ERRORS if has_keys else ()))
+    described: Json = {
         "openapi": "3.1.0",
         "info": {
             "title": "Latentry",
@@ -109,7 +111,7 @@ def document(settings: Settings) -> Json:
         },
         "components": {
             "schemas": named,
-            "responses": {_error_name(error.status): _error(error) for error in examples.ERRORS},
+            "responses": {_error_name(error.status): _error(error) for error in errors},
             "headers": {
                 "Model": {"schema": _TEXT, "description": "name/version of the model that answered"},
                 "Seeds": {
@@ -146,6 +148,9 @@ def document(settings: Settings) -> Json:
             },
         },
     }
+    if has_keys:
+        openapi_access.add_keys(described)
+    return described
 
 
 def _schemas(settings: Settings) -> Json:

@@ -42,7 +42,7 @@ class JsonFormatter(logging.Formatter):
         line = _line(record.levelno, record.name, record.getMessage(), record.created, request)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _ascii(json.dumps(line, default=str))
 
 
 def of_request(level: int, logger: str, time_s: float, seconds: float, status: int, request: Request) -> str:
@@ -52,7 +52,13 @@ def of_request(level: int, logger: str, time_s: float, seconds: float, status: i
     """
     line = _line(level, logger, f"{request.operation} {status}", time_s, request)
     line |= {"status": status, "ms": round(seconds * 1000, 3)}
-    return pydantic_core.to_json(line).decode()
+    text = pydantic_core.to_json(line).decode()
+    return _ascii(text if text.isascii() else json.dumps(line))
+
+
+def _ascii(line: str) -> str:
+    """The same JSON without the one control character that is left: a terminal might do what a caller wrote."""
+    return line.replace("\x7f", "\\u007f")
 
 
 def write(lines: Iterable[str]) -> None:

@@ -76,4 +76,4 @@ def test_every_status_has_a_title() -> None:
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServiceError)
     ]
     statuses = [kind.status for kind in kinds if kind is not ServiceError]
-    assert sorted(statuses) == [400, 404, 405, 406, 413, 415, 429, 431, 500, 503, 504]
+    assert sorted(statuses) == [400, 401, 403, 404, 405, 406, 413, 415, 429, 431, 500, 503, 504]
