@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 from service.errors import Overloaded
 
-KEPT = 0.5
-"""Of a room, beside it: for those who come back when they were told to."""
+KEPT = 1.0
+"""Of a room, beside it: for those who come back when they were told to, which is in whole seconds: many at a time."""
 LONGEST_S = 60
 """What is told at the most: who is to wait for longer may as well ask again."""
 LATE_S = 5.0

@@ -118,6 +118,7 @@ def test_document_has_every_form_of_request_and_answer(document: dict[str, Any])
         "406",
         "413",
         "415",
+        "429",
         "431",
         "500",
         "503",
