@@ -9,11 +9,11 @@ import json
 import os
 import struct
 import tempfile
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from service.folder import Changes
+from service.processes import is_alive
 
 _CALL = "latentry-call"
 _ANSWER = "latentry-models-"
@@ -70,7 +70,7 @@ class Workers:
             pid = path.name.removeprefix(_ANSWER)
             if not pid.isdigit():
                 continue  # just being written
-            if _is_alive(int(pid)):
+            if is_alive(int(pid)):
                 written = json.loads(path.read_bytes())
                 found.append(Answer(int(pid), written["call"], Changes(**written["changes"])))
             else:
@@ -80,10 +80,3 @@ class Workers:
 
 def _number(data: bytes) -> int:
     return int(struct.unpack("Q", data)[0]) if data else 0
-
-
-def _is_alive(pid: int) -> bool:
-    with suppress(ProcessLookupError, PermissionError):  # another's, by now
-        os.kill(pid, 0)
-        return True
-    return False

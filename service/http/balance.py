@@ -12,10 +12,11 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.processes import is_alive
 
 CLEARLY_MORE = 3
 """Requests in flight more than the idlest worker's. At a difference of 2 a move would only change the sides."""
@@ -43,7 +44,7 @@ class Board:
     def look(self) -> None:
         """Find the workers that live now."""
         found = {int(path.name.removeprefix(_PREFIX)): path for path in self._folder.glob(f"{_PREFIX}*")}
-        alive = {pid: path for pid, path in found.items() if pid != self._pid and _is_alive(pid)}
+        alive = {pid: path for pid, path in found.items() if pid != self._pid and is_alive(pid)}
         self._others = {
             pid: self._others.get(pid) or _map(path, mmap.ACCESS_READ) for pid, path in alive.items()
         }
@@ -109,10 +110,3 @@ class Rebalance:
 def _map(path: Path, access: int) -> mmap.mmap:
     with path.open("r+b" if access == mmap.ACCESS_WRITE else "rb") as stream:
         return mmap.mmap(stream.fileno(), 4, access=access)
-
-
-def _is_alive(pid: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False

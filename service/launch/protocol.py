@@ -9,14 +9,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.errors import MEDIA_TYPE
 from service.scheduler import traffic
 
-MAX_HEAD_BYTES = 64 * 1024
-"""Of a head that comes in several reads (of up to 256 KiB); one that is there at once has cost what it costs."""
-
 
 class Protocol(HttpToolsProtocol):
-    """`head_timeout_s`: from the connection, or from the first byte of a later request, to the end of its head."""
+    """See `with_patience`."""
 
-    head_timeout_s = 10.0
+    head_timeout_s: float
+    max_head_bytes: int
     _is_in_head = False
     _head_bytes = 0
     _timer: asyncio.TimerHandle | None = None
@@ -37,8 +35,8 @@ class Protocol(HttpToolsProtocol):
             self._stop_timer()
             return
         self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(431, f"the head of a request may have {MAX_HEAD_BYTES:,} bytes")
+        if self._head_bytes > self.max_head_bytes:
+            self._refuse(431, f"the head of a request may have {self.max_head_bytes:,} bytes")
         elif self._timer is None:
             self._timer = self.loop.call_later(self.head_timeout_s, self._give_up)
 
@@ -77,6 +75,12 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def with_patience(head_timeout_s: float) -> type[Protocol]:
-    """A Protocol class, as uvicorn wants one."""
-    return type("Protocol", (Protocol,), {"head_timeout_s": head_timeout_s})
+def with_patience(head_timeout_s: float, max_head_bytes: int) -> type[Protocol]:
+    """A Protocol class, as uvicorn wants one.
+
+    Args:
+        head_timeout_s: from the connection, or from the first byte of a later request, to the end of its head.
+        max_head_bytes: of a head that comes in several reads (of up to 256 KiB); one that is there at once has cost
+            what it costs.
+    """
+    return type("Protocol", (Protocol,), {"head_timeout_s": head_timeout_s, "max_head_bytes": max_head_bytes})

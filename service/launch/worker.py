@@ -20,6 +20,8 @@ from service.settings import Settings
 SETTLE_S = 0.2
 """For a connection that was begun just before no more are, to bring its request."""
 # For the workers to take the connections that wait then; without a way to refuse new ones there may be no end of them.
+# As often what is in a head it may have, colons and line ends included, while it comes; then it is counted exactly.
+_RAW_HEAD = 2
 _LOOKS, _LOOK_S = 50, 0.01
 
 
@@ -37,7 +39,7 @@ class Worker:
         config = uvicorn.Config(
             _Closing(app, models),
             loop="uvloop",
-            http=with_patience(settings.head_timeout_s),
+            http=with_patience(settings.head_timeout_s, _RAW_HEAD * settings.max_header_bytes),
             ws="none",
             lifespan="on",
             log_config=None,

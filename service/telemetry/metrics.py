@@ -21,6 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from service.processes import is_alive
 from service.registry import Model
 
 _FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -164,15 +165,5 @@ def _forget_dead_workers(folder: Path) -> None:
     Their counters stay, as they must. BentoML does this only for a worker that ends in good order.
     """
     for file in folder.glob("gauge_live*.db"):
-        if not _is_alive(int(file.stem.rpartition("_")[2])):
+        if not is_alive(int(file.stem.rpartition("_")[2])):
             file.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -7,18 +7,9 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service import schemas
-from service.schemas import Options
 from tests.service.http.test_bad_requests import assert_problem
+from tests.service.test_openapi import SCHEMAS
 
-SCHEMAS: dict[str, type[Options]] = {
-    "/sample": schemas.SampleRequest,
-    "/reconstruct": schemas.ReconstructRequest,
-    "/encode": schemas.EncodeRequest,
-    "/decode": schemas.DecodeRequest,
-    "/interpolate": schemas.InterpolateRequest,
-    "/score": schemas.ScoreRequest,
-}
 MODELS = ("tiny-vae", "tiny-ae", "tiny-gan", "tiny-cgan", "tiny-rgb", "tiny-prior")
 TEXT = st.text(st.characters(exclude_categories=()), max_size=8)  # with lone surrogates
 VALUES = st.recursive(
