@@ -4,27 +4,37 @@ What waits is counted in images. Short requests (which a run of a graph holds) a
 same size: long ones wait for each other, and never keep a short one out. A room takes one more request as long as it is
 not full, whatever the size of that request.
 
-Who is turned away is given a place in a line: the times told follow each other as fast as the work of one request after
-another is done, if as many come back as did lately. So they do not all come back at once; and who comes back when told
-finds room that is kept for them, on the connection on which they were told.
+Who is turned away is booked for a later second, by connection: each second is given as much work as the worker lately
+did in one, less a reserve. Who comes back when told, on the same connection, finds room that is kept for them. Who
+comes earlier, or leaves, gives the place away.
 """
 
 import math
 import time
-from collections import OrderedDict
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from service.errors import Overloaded
 
 KEPT = 1.0
 """Of a room, beside it: for those who come back when they were told to, which is in whole seconds: many at a time."""
-LONGEST_S = 60
-"""What is told at the most: who is to wait for longer may as well ask again."""
-LATE_S = 5.0
-"""A place is kept for so long after its time."""
+BOOKED = 0.8
+"""Of each second: so that those who come a little too many or too late at once do not add up."""
+LONGEST_S = 300
+"""What is told at the most. Who would have to wait for longer is told that too, and has no place."""
+EARLY_S, LATE_S = 0.5, 5.0
+"""A place is kept from so long before its time (clocks and ways are not exact) until so long after it."""
 MOST_PLACES = 100_000
-# Weights of the newest in running means: of runs and requests, and of those who were told to come again.
-_LATELY, _RETURNS = 0.1, 0.02
+_LATELY = 0.1  # weight of the newest in running means
+
+
+@dataclass(frozen=True)
+class Place:
+    """Work of `work_s` seconds, expected at `second` of the clock."""
+
+    second: int
+    work_s: float
 
 
 class Admission:
@@ -40,72 +50,93 @@ class Admission:
         self._waiting = {False: 0, True: 0}  # images, of short and of long requests
         self._image_s = 0.0
         self._request_images = 1.0
-        self._line_end_s = -math.inf
-        self._return_rate = 1.0  # of those who were told when to come
-        self._places: OrderedDict[object, float] = OrderedDict()  # who -> from when on
+        self._computed_s: float | None = None  # the last run, if others waited when it ended
+        self._places: dict[object, Place] = {}
+        self._booked_s: defaultdict[int, float] = defaultdict(float)  # second -> work
+        self._forgot_s = -math.inf
 
     @property
     def images(self) -> int:
         """All that wait."""
         return sum(self._waiting.values())
 
-    def ask(self, who: object, *, is_long: bool = False) -> None:
+    def ask(self, who: object, images: int | None = None) -> None:
         """May a request of `who`, a connection, wait here?
+
+        Args:
+            images: of a long request; None: it is a short one, or not known yet.
 
         Raises:
             Overloaded: there is no room; it tells when to come again.
         """
-        waiting = self._waiting[is_long]
+        waiting = self._waiting[images is not None]
         if waiting < self._limit and not self._places:
             return
         now_s = self._clock()
         self._forget(now_s)
-        place_s = self._places.get(who)
-        is_expected = place_s is not None and place_s <= now_s
+        place = self._places.get(who)
+        is_expected = place is not None and place.second - EARLY_S <= now_s
         if waiting < (1 + KEPT * is_expected) * self._limit:
             if is_expected:
-                self._leave_line(who, came=True)
+                self.leave(who)
             return
+        self.leave(who)
         raise Overloaded(
             f"{waiting:,} images wait for their turn here, and no more than {self._limit:,} may",
-            retry_after_s=self._place(who, now_s),
+            retry_after_s=self._book(who, now_s, images or self._request_images),
         )
+
+    def leave(self, who: object) -> None:
+        """`who` has come, or will not: others may have the place."""
+        place = self._places.pop(who, None)
+        if place is None:
+            return
+        second, left_s = place.second, place.work_s
+        while left_s > 0 and second in self._booked_s:
+            part_s = min(left_s, self._booked_s[second])
+            self._booked_s[second] -= part_s
+            left_s -= part_s
+            second += 1
 
     def count(self, images: int, *, is_long: bool) -> None:
         """So many more wait now, or fewer."""
         self._waiting[is_long] += images
 
     def asked_for(self, images: int) -> None:
-        """The size of a request."""
+        """The size of a short request."""
         self._request_images += _LATELY * (images - self._request_images)
 
     def computed(self, images: int, seconds: float) -> None:
-        """A run of so many images took so long."""
+        """A run of so many images, which are still counted, took so long."""
+        now_s = self._clock()
         if images:
-            latest_s = seconds / images
+            # As long as others wait, all that is done between two runs is part of what an image takes.
+            latest_s = max(seconds, now_s - (self._computed_s or now_s)) / images
             self._image_s += (_LATELY if self._image_s else 1.0) * (latest_s - self._image_s)
+        self._computed_s = now_s if self.images > images else None
 
-    def _place(self, who: object, now_s: float) -> int:
+    def _book(self, who: object, now_s: float, images: float) -> int:
         """Seconds until the turn of `who`, a whole number as HTTP has it."""
-        there_is_room_s = now_s + self.images * self._image_s
-        if not self._places:
-            self._line_end_s = there_is_room_s
-        request_s = self._request_images * self._image_s
-        self._line_end_s = max(self._line_end_s, there_is_room_s) + self._return_rate * request_s
-        seconds = min(max(math.ceil(self._line_end_s - now_s), 1), LONGEST_S)
-        if len(self._places) < MOST_PLACES:
-            self._places[who] = now_s + seconds - 0.5  # their clock and the way here are not exact
-            self._places.move_to_end(who)
-        return seconds
+        earliest = max(math.ceil(now_s + self.images * self._image_s), math.floor(now_s) + 1)
+        latest = math.floor(now_s) + LONGEST_S
+        second = min(earliest, latest)
+        while second < latest and self._booked_s.get(second, 0.0) >= BOOKED:
+            second += 1
+        if second < latest and len(self._places) < MOST_PLACES:
+            self._places[who] = place = Place(second, images * self._image_s)
+            left_s, at = place.work_s, second
+            while left_s > 0:
+                room_s = BOOKED - self._booked_s[at]
+                self._booked_s[at] = BOOKED if left_s >= room_s else self._booked_s[at] + left_s
+                left_s, at = left_s - room_s, at + 1
+        return min(max(math.ceil(second - now_s), 1), LONGEST_S)
 
     def _forget(self, now_s: float) -> None:
-        """Those who did not come."""
-        while self._places:
-            who, place_s = next(iter(self._places.items()))
-            if place_s + LATE_S > now_s:
-                break
-            self._leave_line(who, came=False)
-
-    def _leave_line(self, who: object, *, came: bool) -> None:
-        del self._places[who]
-        self._return_rate += _RETURNS * (came - self._return_rate)
+        """Those who did not come, looked for once a second."""
+        if now_s - self._forgot_s < 1:
+            return
+        self._forgot_s = now_s
+        for who in [who for who, place in self._places.items() if place.second + LATE_S <= now_s]:
+            self.leave(who)
+        for second in [second for second in self._booked_s if second < now_s - LATE_S]:
+            del self._booked_s[second]

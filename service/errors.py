@@ -32,6 +32,7 @@ V2_MEDIA_TYPE = "application/json"
 _LOCATION_CHARACTERS = 120
 # A path may be of any length, too; one that is longer is left out.
 _INSTANCE_CHARACTERS = 200
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class ServiceError(Exception):
@@ -165,8 +166,13 @@ def media_type(path: str | None) -> str:
     return V2_MEDIA_TYPE if is_v2(path) else MEDIA_TYPE
 
 
+def to_body(error: ServiceError, instance: str | None = None) -> bytes:
+    """What is told of a failed request, of `media_type`; `instance` is the path that was asked for."""
+    content = {"error": error.detail} if is_v2(instance) else error.problem(instance)
+    return _encode(content).encode("utf-8", "replace")
+
+
 def to_response(error: ServiceError, instance: str | None = None) -> Response:
     """The answer to a failed request; `instance` is the path that was asked for."""
-    content = {"error": error.detail} if is_v2(instance) else error.problem(instance)
-    body = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    body = to_body(error, instance)
     return Response(body, status_code=error.status, headers=error.headers, media_type=media_type(instance))

@@ -28,6 +28,7 @@ from service.admission import Admission
 from service.errors import Overloaded
 from service.steps import Arrays, Aside, Run
 from service.telemetry import Record
+from service.wire import wire
 
 PIECE_ROWS = 16
 """Of a request that has more rows than fit in a run: while one is computed (4 ms of mnist-gan's), all others wait."""
@@ -40,15 +41,6 @@ ASIDE_IMAGES = 64
 """What a request counts for while it is aside: as much as a run."""
 
 _log = logging.getLogger(__name__)
-
-
-class Traffic:
-    """Counts what comes in: connections and data, by whoever sees them first, and jobs."""
-
-    count = 0
-
-
-traffic = Traffic()
 
 
 @dataclass(frozen=True)
@@ -208,7 +200,7 @@ class Scheduler:
     def __init__(self, batch_rows: int, admission: Admission) -> None:
         self._batch_rows = batch_rows
         self._admission = admission
-        self._seen = 0  # of the traffic, at the last turn
+        self._seen = 0  # of the arrivals, at the last turn
         self._since_s = 0.0  # the last run, or the first job after a rest
         self._waiting: deque[Job] = deque()  # each for a run
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="aside")
@@ -216,7 +208,7 @@ class Scheduler:
 
     def submit(self, job: Job) -> None:
         """Begin a job, or go on with one whose part was sent."""
-        traffic.count += 1
+        wire.arrivals += 1
         if not self._turns:
             self._since_s = time.perf_counter()
         self._advance(job)
@@ -230,10 +222,10 @@ class Scheduler:
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._turns = False
         try:
-            seen, self._seen = self._seen, traffic.count
+            seen, self._seen = self._seen, wire.arrivals
             # While something still comes, let it in first: who waits may get company. (uvloop accepts one connection a
             # turn: with a run between any two of them, clients would wait for seconds before anybody knew of them.)
-            is_quiet = seen == traffic.count or time.perf_counter() - self._since_s > LET_IN_S
+            is_quiet = seen == wire.arrivals or time.perf_counter() - self._since_s > LET_IN_S
             if is_quiet and (batch := self._next()):
                 self._compute(batch)
                 self._since_s = time.perf_counter()
@@ -251,8 +243,9 @@ class Scheduler:
         if isinstance(wanted, Run):
             job.is_long = job.rows > wanted.rows.run_images
             if not job.is_begun:
-                self._admission.asked_for(job.rows)
-                if job.is_long and (refusal := self._refusal(job)):
+                if not job.is_long:
+                    self._admission.asked_for(job.rows)
+                elif refusal := self._refusal(job):
                     self._advance(job, None, refusal)
                     return
             self._count(job, job.rows)
@@ -266,7 +259,7 @@ class Scheduler:
     def _refusal(self, job: Job) -> Overloaded | None:
         """Of a long request: that it is long is seen only now."""
         try:
-            self._admission.ask(job.who, is_long=True)
+            self._admission.ask(job.who, job.rows)
         except Overloaded as error:
             return error
         return None

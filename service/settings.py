@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         description="Most draws that a request may ask /score for: its images times `k`",
     )
     max_queued_images: int = Field(
-        default=2048,
+        default=4096,
         ge=0,
         description="Images that may wait for their turn in a worker, of short requests and as many of long ones; "
         "beyond it: 429",

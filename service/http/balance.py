@@ -81,7 +81,9 @@ class Rebalance:
         board = self._board
 
         async def rebalancing(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._should_move(board):
+            is_start = message["type"] == "http.response.start"
+            # Who is turned away has a place here, by connection.
+            if is_start and message["status"] != 429 and self._should_move(board):
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
             await send(message)
 

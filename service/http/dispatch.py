@@ -21,6 +21,7 @@ from service.http.calls import RawRequest
 from service.scheduler import ClientGoneError, Job, Part, Scheduler, Work
 from service.settings import Settings
 from service.telemetry import RECORD
+from service.wire import wire
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
@@ -53,6 +54,7 @@ class Dispatch:
         self._timeout_s = settings.request_timeout_s
         self._admission = Admission(settings.max_queued_images)
         self._scheduler = Scheduler(settings.batch_images, self._admission)
+        wire.on_lost = self._admission.leave
         telemetry.watch_queue(lambda: self._admission.images)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,9 +67,9 @@ class Dispatch:
             async with asyncio.timeout(self._timeout_s):
                 await self._app(scope, receive, send)
             return
+        self._admission.ask(scope["client"])  # before anything is read: a refusal is to cost little
         # The first of a name counts, as elsewhere.
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in reversed(scope["headers"])}
-        self._admission.ask(scope["client"])  # before anything is read: a refusal is to cost little
         patience_s = timeout_s(headers, self._timeout_s)
         try:
             deadline_s = asyncio.get_running_loop().time() + patience_s

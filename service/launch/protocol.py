@@ -7,7 +7,7 @@ from http import HTTPStatus
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import MEDIA_TYPE
-from service.scheduler import traffic
+from service.wire import wire
 
 
 class Protocol(HttpToolsProtocol):
@@ -20,16 +20,17 @@ class Protocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        traffic.count += 1
+        wire.arrivals += 1
         super().connection_made(transport)
         self._timer = self.loop.call_later(self.head_timeout_s, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        wire.on_lost(self.client)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        traffic.count += 1
+        wire.arrivals += 1
         super().data_received(data)
         if not self._is_in_head:
             self._stop_timer()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.admission import KEPT, LATE_S, Admission
+from service.admission import BOOKED, KEPT, LATE_S, LONGEST_S, Admission
 from service.errors import Overloaded
 
 LIMIT, IMAGE_S, SIZE = 100, 0.05, 10
@@ -31,10 +31,10 @@ def admission(clock: Clock) -> Admission:
     return made
 
 
-def refused(admission: Admission, who: object, *, is_long: bool = False) -> int:
+def refused(admission: Admission, who: object, images: int | None = None) -> int:
     """Seconds after which `who` is told to come again."""
     with pytest.raises(Overloaded) as caught:
-        admission.ask(who, is_long=is_long)
+        admission.ask(who, images)
     return int(caught.value.headers["Retry-After"])
 
 
@@ -51,19 +51,59 @@ def test_a_room_takes_one_more_until_it_is_full(admission: Admission) -> None:
 def test_long_requests_do_not_keep_short_ones_out_nor_the_other_way(admission: Admission) -> None:
     admission.count(10 * LIMIT, is_long=True)
     admission.ask("short")
-    refused(admission, "long", is_long=True)
+    refused(admission, "long", 1000)
     admission.count(-10 * LIMIT, is_long=True)
     admission.count(LIMIT, is_long=False)
-    admission.ask("long", is_long=True)
+    admission.ask("long", 1000)
     assert admission.images == LIMIT
 
 
 def test_the_time_told_is_what_the_work_before_takes(admission: Admission) -> None:
     admission.count(LIMIT, is_long=False)  # 5 s of work
-    assert [refused(admission, who) for who in range(5)] == [6, 6, 7, 7, 8]  # 0.5 s a request behind it
+    # 0.5 s a request behind it, and each second takes 0.8 of work.
+    assert [refused(admission, who) for who in range(6)] == [5, 5, 6, 6, 7, 8]
 
 
-def test_there_is_always_a_second_to_wait_and_never_more_than_a_minute(clock: Clock) -> None:
+def test_a_long_request_takes_its_seconds(admission: Admission) -> None:
+    admission.count(LIMIT, is_long=True)
+    assert refused(admission, "a", 80) == 5  # 4 s of work, in five seconds
+    assert refused(admission, "b", 80) == 10
+
+
+def test_all_the_seconds_until_then_are_given_away_once(admission: Admission, clock: Clock) -> None:
+    admission.count(LIMIT, is_long=False)
+    told = [refused(admission, who) for who in range(400)]
+    assert max(told) == pytest.approx(5 + 400 * SIZE * IMAGE_S / BOOKED, abs=2)
+    for who in range(0, 400, 2):  # half of them leave
+        admission.leave(who)
+    again = [refused(admission, 1000 + who) for who in range(200)]
+    assert max(again) <= max(told)
+    clock.now_s += LONGEST_S
+    assert refused(admission, "after all of them") <= 6
+
+
+def test_who_asks_over_and_over_has_one_place(admission: Admission) -> None:
+    admission.count(LIMIT, is_long=False)
+    assert {refused(admission, "hasty") for _ in range(1000)} == {5}
+
+
+def test_work_between_the_runs_counts(clock: Clock) -> None:
+    made = Admission(LIMIT, clock)
+    made.count(LIMIT, is_long=False)
+    for _ in range(200):
+        made.asked_for(SIZE)
+        clock.now_s += 2 * SIZE * IMAGE_S  # half of it for what is not a run
+        made.computed(SIZE, SIZE * IMAGE_S)
+    assert refused(made, "a") == 10
+    made.count(SIZE - LIMIT, is_long=False)  # no others wait: what comes next comes after a rest
+    made.computed(SIZE, SIZE * IMAGE_S)
+    clock.now_s += 1000
+    made.computed(SIZE, SIZE * IMAGE_S)
+    made.count(LIMIT, is_long=False)
+    assert refused(made, "a") <= 11
+
+
+def test_there_is_always_a_second_to_wait_and_an_end(clock: Clock) -> None:
     fast = Admission(1, clock)
     fast.computed(1000, 0.001)
     fast.count(1, is_long=False)
@@ -71,7 +111,9 @@ def test_there_is_always_a_second_to_wait_and_never_more_than_a_minute(clock: Cl
     slow = Admission(1, clock)
     slow.computed(1, 1000)
     slow.count(1, is_long=False)
-    assert refused(slow, "a") == 60
+    assert refused(slow, "a") == LONGEST_S
+    clock.now_s += LONGEST_S
+    refused(slow, "a")  # it had no place
 
 
 def test_who_comes_when_told_finds_room_that_others_do_not(admission: Admission, clock: Clock) -> None:

@@ -45,7 +45,7 @@ def test_beyond_saturation_some_are_told_when_to_come_and_the_rest_are_served_as
     assert beyond.refused_without_time == 0
     assert beyond.other == {}
     assert beyond.returned > 10
-    assert beyond.returned_ok > 0.7
+    assert beyond.returned_ok > 0.9
     # What may wait, what is kept beside it for who comes when told, and the run that goes on.
     bound_ms = 1000 * ((1 + KEPT) * QUEUED_IMAGES + 2 * IMAGES) / (IMAGES * beyond.goodput_rps)
     assert beyond.p99_ms is not None
