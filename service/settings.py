@@ -96,6 +96,12 @@ class Settings(BaseSettings):
         le=200,
         description="Most lists and objects inside one another in JSON; checked before it is parsed",
     )
+    # A digit and a comma become 40 bytes.
+    max_json_values: int = Field(
+        default=4_000_000,
+        ge=1000,
+        description="Most commas in JSON, and so values; checked before it is parsed. Other forms have no such limit",
+    )
     request_timeout_s: float = Field(
         default=30.0, gt=0, le=3600, description="Seconds after which a request is given up: 504"
     )

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from service import telemetry
 from service.codecs import IMAGE_TYPES
-from service.errors import BadRequest, ServiceError, UnsupportedMediaType
+from service.errors import BadRequest, ServiceError, TooLarge, UnsupportedMediaType
 from service.http import compression, multipart, negotiation, nesting
 from service.schemas import FLAG_OPTIONS, JSON, LIST_OPTIONS, MULTIPART, NPY, TEXT_OPTIONS, Options
 from service.settings import Settings
@@ -144,7 +144,7 @@ def _read_body(raw: RawRequest, essence: str, schema: type[Options], settings: S
 
 def _read_json(raw: RawRequest, _schema: type[Options], settings: Settings) -> dict[str, Value]:
     """A JSON object; an empty body counts as `{}`."""
-    value = parse_json(raw.body, settings.max_json_depth) if raw.body else {}
+    value = parse_json(raw.body, settings) if raw.body else {}
     if not isinstance(value, dict):
         raise BadRequest.at("body", f"must be a JSON object, got {_show(value)}")
     return {name: (f"body.{name}", item) for name, item in value.items()}
@@ -239,14 +239,20 @@ def _merge(body: dict[str, Value], query: dict[str, Value]) -> dict[str, Value]:
     return query | body
 
 
-def parse_json(data: bytes, max_depth: int) -> Any:
-    """JSON as RFC 8259 has it: UTF-8, no NaN or Infinity, no key twice in an object, nested `max_depth` deep at most.
+def parse_json(data: bytes, settings: Settings) -> Any:
+    """JSON as RFC 8259 has it: UTF-8, no NaN or Infinity, no key twice in an object; as deep and long as may be.
 
     Raises:
         BadRequest: with the place of the fault.
+        TooLarge: it has more values than `settings` allow.
     """
     text = _decode_utf8(data, "body")
-    nesting.limit(data, max_depth)
+    if data.count(b",") >= settings.max_json_values:
+        raise TooLarge.at(
+            "body",
+            f"may have {settings.max_json_values:,} values as JSON (a setting of this server); send npy or binary",
+        )
+    nesting.limit(data, settings.max_json_depth)
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_number, parse_float=_finite)
     except json.JSONDecodeError as error:

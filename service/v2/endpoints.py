@@ -118,7 +118,7 @@ def _infer(models: Models, settings: Settings, name: str, version: str | None, r
 def _read(raw: RawRequest, served: GraphModel, settings: Settings) -> tuple[InferRequest, dict[str, Array]]:
     body = compression.decompress(raw.body, raw.headers.get("content-encoding"), settings.max_body_bytes)
     json_length = raw.headers.get(JSON_LENGTH_HEADER.lower())
-    document, binary = v2_tensors.split(body, json_length, settings.max_json_depth)
+    document, binary = v2_tensors.split(body, json_length, settings)
     request = calls.check(document, InferRequest)
     limit = v2_models.most_rows(served.operation, settings)
     return request, v2_tensors.read(request.inputs, binary, served, limit)

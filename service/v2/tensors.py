@@ -20,6 +20,7 @@ from service import tensors
 from service.errors import BadRequest
 from service.http.calls import parse_json
 from service.manifest import Operation, Tensor
+from service.settings import Settings
 from service.v2 import models as v2_models
 from service.v2.models import DATATYPES, GraphModel
 from service.v2.schemas import InferAnswer, InferRequest, InputParameters, InputTensor, OutputTensor
@@ -41,7 +42,7 @@ class Wanted:
     binary: bool
 
 
-def split(body: bytes, json_length: str | None, max_json_depth: int) -> tuple[Any, memoryview]:
+def split(body: bytes, json_length: str | None, settings: Settings) -> tuple[Any, memoryview]:
     """A body's JSON, and the bytes after it.
 
     Args:
@@ -51,14 +52,14 @@ def split(body: bytes, json_length: str | None, max_json_depth: int) -> tuple[An
         BadRequest: it is not JSON, or shorter than the header says.
     """
     if json_length is None:
-        return parse_json(body, max_json_depth), memoryview(b"")
+        return parse_json(body, settings), memoryview(b"")
     if not re.fullmatch(r"[0-9]{1,12}", json_length) or int(json_length) > len(body):
         raise BadRequest.at(
             f"header.{JSON_LENGTH_HEADER}",
             f"must be a number of bytes, 0 to the {len(body):,} of the body, got {json_length[:60]!r}",
         )
     n = int(json_length)
-    return parse_json(body[:n], max_json_depth), memoryview(body)[n:]
+    return parse_json(body[:n], settings), memoryview(body)[n:]
 
 
 def read(

@@ -114,7 +114,7 @@ def test_no_bytes_break_a_parser(data: bytes) -> None:
     form = b'--b\r\nContent-Disposition: form-data; name="images"\r\n\r\n' + data
     for body in (data, form, form + b"\r\n--b--\r\n"):
         with suppress(BadRequest):
-            parse_json(body, 9)
+            parse_json(body, Settings(max_json_depth=9))
         with suppress(BadRequest):
             multipart.parse(body, "multipart/form-data; boundary=b", 9)
 

@@ -13,7 +13,7 @@ from tests.service.server import serve
 SETTLED_S = 6 * FLUSH_S
 MAX_BODY_BYTES = 400_000
 MAX_PIXELS = 10_000
-LIMITS = {"max_body_bytes": MAX_BODY_BYTES, "max_pixels": MAX_PIXELS}
+LIMITS = {"max_body_bytes": MAX_BODY_BYTES, "max_pixels": MAX_PIXELS, "max_json_values": 150_000}
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ GROUPS = {
         sample("surrogate", b'{"model": "\\ud800"}', "body.model", "\\ud800"),
         sample("duplicate key", b'{"model": "tiny-vae", "n": 1, "n": 2}', "body.n", "once"),
         sample("deep", b"[" * 200_000, "body", "nested too deeply"),
+        sample("very many values", b"[" + b"0," * 150_000 + b"0]", "body", "150,000 values", status=413),
         sample("NaN", b'{"model": "tiny-vae", "truncation": NaN}', "body", "finite", "NaN"),
         sample("Infinity", b'{"model": "tiny-vae", "truncation": -Infinity}', "body", "finite", "-Infinity"),
         sample("1e999", b'{"model": "tiny-vae", "truncation": 1e999}', "body", "finite", "1e999"),

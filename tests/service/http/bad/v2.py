@@ -203,6 +203,7 @@ GROUPS = {
         coded("bomb", gzip.compress(bytes(30_000_000)), "gzip", "400,000 bytes when unpacked", status=413),
     ],
     "v2: paths": [
+        infer("very many values", b"[" + b"0," * 150_000 + b"0]", ("150,000 values",), 413),
         infer("too long", b" " * (MAX_BODY_BYTES + 1), ("400,000 bytes",), 413),
         infer("unknown model", b"{", ("no model 'tiny'; models: tiny-ae.generate",), 404, "/v2/models/tiny/infer"),
         infer("unknown version", b"{", ("no version '2'; versions: 1",), 404, VERSION + "2/infer"),
