@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=64 * 1024 * 1024, ge=1024, description="Longest request body, bytes; beyond it: 413"
     )
+    max_held_bytes: int = Field(
+        default=256 * 1024 * 1024,
+        ge=1024,
+        description="Bytes of bodies that a worker holds at once, coming in or waiting for an answer; beyond it: 429",
+    )
     max_header_bytes: int = Field(
         default=32 * 1024,
         ge=1024,

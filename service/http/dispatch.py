@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import telemetry
 from service.admission import Admission
-from service.errors import BadRequest, DeadlineExceeded, TooLarge
+from service.errors import BadRequest, DeadlineExceeded
+from service.http.bodies import Bodies
 from service.http.calls import RawRequest
 from service.scheduler import ClientGoneError, Job, Part, Scheduler, Work
 from service.settings import Settings
@@ -50,7 +51,7 @@ class Dispatch:
         self._handlers = handlers
         self._wait = wait
         self._resolve = resolve
-        self._max_body_bytes = settings.max_body_bytes
+        self._bodies = Bodies(settings.max_body_bytes, settings.max_held_bytes)
         self._timeout_s = settings.request_timeout_s
         self._admission = Admission(settings.max_queued_images)
         self._scheduler = Scheduler(settings.batch_images, self._admission)
@@ -71,27 +72,30 @@ class Dispatch:
         # The first of a name counts, as elsewhere.
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in reversed(scope["headers"])}
         patience_s = timeout_s(headers, self._timeout_s)
+        body = b""
         try:
             deadline_s = asyncio.get_running_loop().time() + patience_s
-            await self._run(handler, headers, deadline_s, scope, receive, send)
+            if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+                async with asyncio.timeout_at(deadline_s):
+                    body = await self._bodies.read(headers, receive)
+            await self._run(handler, headers, body, deadline_s, scope, receive, send)
         except TimeoutError as error:
             raise DeadlineExceeded(f"not answered within {patience_s:g} seconds") from error
         except ClientGoneError:
             return
+        finally:
+            self._bodies.release(len(body))
 
     async def _run(
         self,
         handler: Handler,
         headers: Mapping[str, str],
+        body: bytes,
         deadline_s: float,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
-        body = b""
-        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-            async with asyncio.timeout_at(deadline_s):
-                body = await _read_body(headers, receive, self._max_body_bytes)
         raw = RawRequest(
             query=scope["query_string"].decode("latin-1"),
             content_type=headers.get("content-type"),
@@ -161,23 +165,3 @@ def timeout_s(headers: Mapping[str, str], most_s: float) -> float:
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _read_body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes:
-    """The whole body. Counts what arrives, whatever Content-Length says; raises ClientGoneError, TooLarge."""
-    error = TooLarge.at("body", f"may have {limit:,} bytes (a setting of this server)")
-    if int(headers.get("content-length", "0")) > limit:
-        raise error
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise error
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)

@@ -131,3 +131,26 @@ def test_they_are_in_nobodys_way(url: str) -> None:
     finally:
         for connection in slow:
             connection.close()
+
+
+def test_bodies_together_have_a_limit(models_dir: Path, tmp_path: Path) -> None:
+    """Half a body of each of two is held; the third finds no room, until one has left."""
+    limits = {"max_held_bytes": 300_000, "max_body_bytes": 400_000}
+    head = b"POST /score?model=tiny-gan HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+    with serve(models_dir, tmp_path, workers=1, request_timeout_s=20, **limits) as url:
+        one, other, third = connect(url), connect(url), connect(url)
+        for connection in (one, other):
+            connection.sendall(head % 200_000 + bytes(140_000))
+        time.sleep(0.5)
+        third.sendall(head % 60_000 + bytes(60_000))
+        assert status(third) == 429
+        one.close()
+        time.sleep(0.5)
+        third = connect(url)
+        third.sendall(head % 60_000 + bytes(60_000))
+        assert status(third) == 400  # not an image
+        other.close()
+        time.sleep(0.5)
+        alone = connect(url)
+        alone.sendall(head % 399_000 + bytes(399_000))
+        assert status(alone) == 400
