@@ -5,20 +5,20 @@ here or deep in an operation, names where the caller wrote it.
 """
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 
 from service import telemetry
 from service.codecs import IMAGE_TYPES
-from service.errors import BadRequest, ServiceError, TooLarge, UnsupportedMediaType
-from service.http import compression, multipart, negotiation, nesting
+from service.errors import BadRequest, ServiceError, UnsupportedMediaType
+from service.http import compression, multipart, negotiation
+from service.http.documents import decode_utf8, parse_json
 from service.schemas import FLAG_OPTIONS, JSON, LIST_OPTIONS, MULTIPART, NPY, TEXT_OPTIONS, Options
 from service.settings import Settings
 from service.uploads import ImageArray, ImageFiles, LatentArray
@@ -159,7 +159,7 @@ def _read_multipart(raw: RawRequest, _schema: type[Options], settings: Settings)
         if part.name == "images":
             files.append((f"multipart.images[{len(files)}]", part.data))
         else:
-            _add_text(values, "multipart", part.name, _decode_utf8(part.data, f"multipart.{part.name}"))
+            _add_text(values, "multipart", part.name, decode_utf8(part.data, f"multipart.{part.name}"))
     if files:
         values["images"] = ("multipart.images", ImageFiles(files))
     return values
@@ -237,57 +237,6 @@ def _merge(body: dict[str, Value], query: dict[str, Value]) -> dict[str, Value]:
                 f"is {_show(query[name][1])}, but {body[name][0]} is {_show(body[name][1])}; give it once",
             )
     return query | body
-
-
-def parse_json(data: bytes, settings: Settings) -> Any:
-    """JSON as RFC 8259 has it: UTF-8, no NaN or Infinity, no key twice in an object; as deep and long as may be.
-
-    Raises:
-        BadRequest: with the place of the fault.
-        TooLarge: it has more values than `settings` allow.
-    """
-    text = _decode_utf8(data, "body")
-    if data.count(b",") >= settings.max_json_values:
-        raise TooLarge.at(
-            "body",
-            f"may have {settings.max_json_values:,} values as JSON (a setting of this server); send npy or binary",
-        )
-    nesting.limit(data, settings.max_json_depth)
-    try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_number, parse_float=_finite)
-    except json.JSONDecodeError as error:
-        raise BadRequest.at(
-            "body", f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from error
-    except ValueError as error:  # Python reads integers of up to 4,300 digits
-        raise BadRequest.at("body", "holds an integer of too many digits") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise BadRequest.at(f"body.{twice}", "must be given once")
-    return result
-
-
-def _refuse_number(text: str) -> NoReturn:
-    raise BadRequest.at("body", f"numbers must be finite, got {text}")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse_number(text[:_SHOWN_CHARACTERS])
-
-
-def _decode_utf8(data: bytes, location: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadRequest.at(
-            location, f"is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}"
-        ) from error
 
 
 def _refusal(error: ValidationError, schema: type[BaseModel], locations: dict[str, str]) -> BadRequest:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from service import tensors
 from service.errors import BadRequest
-from service.http.calls import parse_json
+from service.http.documents import parse_json
 from service.manifest import Operation, Tensor
 from service.settings import Settings
 from service.v2 import models as v2_models

@@ -11,7 +11,8 @@ from service import telemetry
 from service.errors import BadRequest, NotFound, TooLarge
 from service.http import multipart
 from service.http.answers import IMAGE_TYPES, seed_runs
-from service.http.calls import Call, RawRequest, _pairs, parse, parse_json
+from service.http.calls import Call, RawRequest, _pairs, parse
+from service.http.documents import parse_json
 from service.schemas import (
     DecodeRequest,
     EncodeRequest,
