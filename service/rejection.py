@@ -73,8 +73,8 @@ def sample(
     kept: list[int] = []
     looked_at = 0
     while looked_at < len(seeds) and len(kept) < n:
-        # What is expected to suffice; it has no bearing on what is kept.
-        size = min(_MOST_AT_A_TIME, int((n - len(kept)) / keep) + 1)
+        # What is expected to suffice, which may be infinity; it has no bearing on what is kept.
+        size = int(min(_MOST_AT_A_TIME - 1, (n - len(kept)) / keep)) + 1
         part = seeds[looked_at : looked_at + size]
         labels = None if label is None else [label] * len(part)
         drawn = yield from operations.sample(model, part, truncation, labels, prior)

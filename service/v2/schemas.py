@@ -11,8 +11,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 Datatype = Literal["FP32", "INT64"]
 Size = Annotated[int, Field(ge=0, lt=2**53)]
 Name = Annotated[str, Field(max_length=64)]
-# Some clients write null where they have no parameters.
-_OrNull = BeforeValidator(lambda value: {} if value is None else value)
+
+
+def _or_null(parameters: type[BaseModel]) -> BeforeValidator:
+    """Some clients write null where they have no parameters; `/docs.json` says that they may."""
+    return BeforeValidator(
+        lambda value: {} if value is None else value, json_schema_input_type=parameters | None
+    )
 
 
 class _Given(BaseModel):
@@ -40,7 +45,7 @@ class InputTensor(_Given):
     name: Name
     shape: list[Size] = Field(description="The first axis is the batch")
     datatype: Name = Field(examples=["FP32", "INT64"])
-    parameters: Annotated[InputParameters, _OrNull] = InputParameters()
+    parameters: Annotated[InputParameters, _or_null(InputParameters)] = Field(default_factory=InputParameters)
     data: list[Any] | None = Field(
         default=None,
         description="Numbers in row-major order, flat or nested as `shape` says; or see `parameters`",
@@ -49,7 +54,9 @@ class InputTensor(_Given):
 
 class WantedOutput(_Given):
     name: Name
-    parameters: Annotated[OutputParameters, _OrNull] = OutputParameters()
+    parameters: Annotated[OutputParameters, _or_null(OutputParameters)] = Field(
+        default_factory=OutputParameters
+    )
 
 
 class InferRequest(_Given):
@@ -57,7 +64,9 @@ class InferRequest(_Given):
 
     # A bound has pydantic refuse lone surrogates too, which the answer could not hold.
     id: str | None = Field(default=None, max_length=1024, description="Given back in the answer")
-    parameters: Annotated[RequestParameters, _OrNull] = RequestParameters()
+    parameters: Annotated[RequestParameters, _or_null(RequestParameters)] = Field(
+        default_factory=RequestParameters
+    )
     inputs: list[InputTensor] = Field(min_length=1)
     outputs: list[WantedOutput] | None = Field(
         default=None, description="Which outputs, in which order; by default all of them"

@@ -1,5 +1,6 @@
 """Fixtures of the service's tests: a folder of tiny models, and the registry that serves them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from service.folder import ModelsFolder
 from service.registry import Registry
 from tests.service import bundles
 
-settings.register_profile("fuzz", max_examples=10_000)  # `make fuzz`; by default 100
+# For `make fuzz`; by default it is 100.
+settings.register_profile("fuzz", max_examples=int(os.environ.get("FUZZ_CASES", "10000")))
 
 
 @pytest.fixture(scope="session")

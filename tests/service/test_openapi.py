@@ -57,6 +57,16 @@ def test_example_of_v2_is_a_request_to_a_published_graph(document: dict[str, Any
     assert z.shape == [1, recipe["model"]["latent_dim"]] == [1, len(z.data or ())]
 
 
+def test_parameters_of_v2_may_be_null_as_they_are_described(document: dict[str, Any]) -> None:
+    (z,) = InferRequest.model_validate(
+        {"inputs": [{"name": "z", "shape": [1], "datatype": "FP32", "parameters": None}], "parameters": None}
+    ).inputs
+    assert z.parameters.binary_data_size is None
+    for name in ("InferRequest", "InputTensor", "WantedOutput"):
+        described = document["components"]["schemas"][name]["properties"]["parameters"]
+        assert {"type": "null"} in described["anyOf"]
+
+
 def test_limits_are_those_of_the_settings() -> None:
     for largest in (5.0, 7.0):
         named = openapi.document(Settings(max_latent=largest, max_latents=3))["components"]["schemas"]

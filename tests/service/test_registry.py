@@ -1,4 +1,3 @@
-import io
 import logging
 import re
 import shutil
@@ -112,10 +111,12 @@ def rewritten(root: Path, change: Callable[[dict[str, bytes]], object], **fields
     manifest.write_bundle(root, {**kept, "name": "bad", **fields}, files)
 
 
-def pickled(files: dict[str, bytes]) -> None:
-    stream = io.BytesIO()
-    np.savez(stream, **{"generate.z": np.array([print], dtype=object)})  # type: ignore[arg-type]  # `**`
-    files["golden.npz"] = stream.getvalue()
+def pickled(arrays: dict[str, Any]) -> None:
+    arrays["generate.z"] = np.array([print], dtype=object)
+
+
+def many_rows(arrays: dict[str, Any]) -> None:
+    arrays["generate.z"] = np.zeros((1000, 4), np.float32)
 
 
 def coupled() -> tuple[ModelProto, manifest.Operation]:
@@ -192,8 +193,12 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         r"encode\.onnx: inputs are \['z'\]; the manifest says \['image'\]",
     ),
     "no golden": (lambda r: rewritten(r, lambda f: f.pop("golden.npz")), r"golden\.npz: missing"),
-    "golden is no zip": (lambda r: rewritten(r, lambda f: f.update({"golden.npz": b"zip"})), "golden|pickle"),
-    "golden holds a pickle": (lambda r: rewritten(r, pickled), "allow_pickle=False"),
+    "golden is no zip": (
+        lambda r: rewritten(r, lambda f: f.update({"golden.npz": b"zip"})),
+        r"golden\.npz: cannot be read: File is not a zip",
+    ),
+    "golden holds a pickle": (with_golden(pickled), r"generate\.z: dtype must be float32 \(<f4\), got \|O"),
+    "golden is a bomb": (with_golden(many_rows), r"golden\.npz: generate\.z has more than 256 rows"),
     "golden lacks an array": (with_golden(lambda a: a.pop("generate.z")), r"expected .*'generate\.z'"),
     "golden has another": (with_golden(lambda a: a.update(extra=a["generate.z"])), "holds .*'extra'"),
     "golden has one row": (with_golden(one_row), "fewer than two rows"),

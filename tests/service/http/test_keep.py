@@ -127,3 +127,10 @@ def test_answers_without_keep_say_nothing_of_it(http: httpx.Client) -> None:
     plain = http.post("/sample", json={"model": "tiny-gan", "seed": 1}, headers=JSON)
     assert plain.json().keys() == {"model", "version", "images"}
     assert "x-latentry-acceptance" not in plain.headers
+
+
+def test_the_smallest_number_keeps_nothing(http: httpx.Client) -> None:
+    """1 / 5e-324 is no number any more."""
+    response = http.post("/sample", json=ASKED | {"keep": 5e-324})
+    assert response.status_code == 400
+    assert [error["location"] for error in response.json()["errors"]] == ["body.keep"]
