@@ -15,7 +15,7 @@ import numpy as np
 from service import codecs, golden, manifest, runtime, telemetry, traffic
 from service.codecs import PNG
 from service.errors import ServiceError, to_response
-from service.http import answers, calls, compression, multipart
+from service.http import answers, calls, compression, documents, multipart
 from service.http.calls import RawRequest
 from service.manifest import BundleError
 from service.registry import load_model
@@ -157,7 +157,7 @@ def coded(_: Path) -> Target:
     def read(coding: str, data: bytes) -> None:
         body = compression.decompress(data, coding, SETTINGS.max_body_bytes)
         assert len(body) <= SETTINGS.max_body_bytes
-        calls.parse_json(body, SETTINGS.max_json_depth)
+        documents.parse_json(body, SETTINGS)
 
     packed = [compression.compress(t, coding) for t in seeds.JSON_TENSORS for coding in ("gzip", "deflate")]
     return Target([partial(read, coding) for coding in ("gzip", "deflate")], packed + seeds.CODED)
@@ -170,7 +170,7 @@ def tensors(scratch: Path) -> Target:
 
     def read(served: GraphModel, data: bytes) -> None:
         length, _, body = data.partition(b"\n")
-        document, binary = v2_tensors.split(body, length.decode("latin-1") or None, SETTINGS.max_json_depth)
+        document, binary = v2_tensors.split(body, length.decode("latin-1") or None, SETTINGS)
         request = calls.check(document, InferRequest)
         limit = v2_models.most_rows(served.operation, SETTINGS)
         inputs = v2_tensors.read(request.inputs, binary, served, limit)
