@@ -67,6 +67,13 @@ def memory(pid: int) -> list[Memory]:
     return sorted(found, key=lambda item: -item.pss_bytes)
 
 
+def client_ports(pid: int) -> set[int]:
+    """Of the other side of a process's open connections."""
+    with suppress(psutil.NoSuchProcess):
+        return {found.raddr.port for found in psutil.Process(pid).net_connections(kind="tcp") if found.raddr}
+    return set()
+
+
 def free_ports(count: int) -> int:
     """The first of `count` ports of 127.0.0.1 in a row that nobody listens on."""
     for _ in range(100):
