@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of an answer, sent before the next is computed. The first has the answer's headers."""
+    """A piece of an answer, sent before the next is computed. The headers are those of the answer, with the first."""
 
     data: bytes
     headers: Mapping[str, str] | None = None

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -75,6 +76,18 @@ def test_who_has_left_is_not_computed_for(tmp_path: Path) -> None:
         assert time.perf_counter() - started_s < 0.2 + 3 * one_s  # of eight
         gone = 'latentry_requests_total{model="mnist-gan",operation="sample",status="499"}'
         assert metric(url, gone) == len(leaving)
+
+
+def test_a_long_answer_that_has_begun_is_given_whole(tmp_path: Path) -> None:
+    """Whether there is room for it is known only when it is computed: before anything is sent."""
+    with serve(ROOT / "models", tmp_path, workers=1, max_queued_images=64) as url:
+
+        def ask(seed: int) -> int:
+            path = f"{url}/sample?model=mnist-gan&n=1024&seed={seed}"
+            return httpx.post(path, headers=NPY, timeout=30).status_code  # it raises where bytes are missing
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(ask, range(24))) == {200, 429}
 
 
 def test_a_deadline_is_the_clients_to_choose(url: str) -> None:
