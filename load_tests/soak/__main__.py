@@ -46,7 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         with running(root, Path(scratch), python=args.python, workers=2, admin=True) as service:
             model = MODEL.parent.name
             found = run_loop(
-                soak(service, root, model, copy_of(MODEL), seconds=60 * args.minutes, tell=_tell)
+                soak(
+                    service,
+                    root,
+                    model,
+                    copy_of(MODEL),
+                    seconds=60 * args.minutes,
+                    sample_every_s=min(5.0, args.minutes),
+                    tell=_tell,
+                )
             )
     page.write(found, conditions, args.page)
     print(f"{told(found.promises())}\n{args.page}")
