@@ -14,10 +14,11 @@ from load_tests.chaos.slow import Slow, slow
 from load_tests.chaos.storms import NORMAL, Timeouts, Wave, timeouts, wave
 from load_tests.generator import Request, run_loop
 from load_tests.overload import Overloaded, overload
+from service import manifest
 from tests.service.server import ROOT, Service, running
 
 MODELS = ROOT / "models"
-MODEL = max((MODELS / "mnist-gan").iterdir(), key=lambda folder: int(folder.name))
+MODEL = MODELS / "mnist-gan" / str(manifest.versions(MODELS / "mnist-gan")[-1])
 NPY = "application/x-npy"
 REQUEST, LONG, LONGEST = (
     Request(f"/sample?model={MODEL.parent.name}&n={n}&seed={{seed}}", NPY) for n in (64, 1024, 10_000)

@@ -6,6 +6,7 @@ import struct
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from load_tests import processes
 from load_tests.chaos.answers import p99_ms, port_of
@@ -14,7 +15,7 @@ from load_tests.generator import Answer, Load, Request, Run
 from tests.service.server import Service
 
 CONNECTIONS = 16
-TIMES = 3.0
+TIMES = 5.0
 FLOOR_MS = 50.0
 """Of a p99 that is lower, TIMES as much is nothing that anybody would notice."""
 GROWTH = 0.05
@@ -30,8 +31,8 @@ class Slow:
 
     `heads_ended`, `readers_ended`: connections that the service ended itself; `bodies_answered`: with 504.
 
-    Memory (private) and descriptors are of all processes of the service: before there were slow clients, with all of
-    them, and some seconds after the last had left.
+    Memory (private) and descriptors are of all processes of the service: before there were slow clients, with all
+    half heads and bodies, and some seconds after the last had left.
     """
 
     heads: int
@@ -79,6 +80,17 @@ class Slow:
         ]
 
 
+class _Round(NamedTuple):
+    readers: int
+    heads_ended: int
+    bodies_answered: int
+    readers_ended: int
+    failed: dict[str, int]
+    before_p99_ms: float
+    during_p99_ms: float
+    during: processes.Held
+
+
 async def slow(
     service: Service,
     request: Request,
@@ -87,11 +99,12 @@ async def slow(
     long: Request,
     heads: int = 200,
     bodies: int = 200,
-    readers: int = 16,
+    readers: int = 8,
     readers_rps: float = 1.0,
-    seconds: float = 28.0,
+    seconds: float = 18.0,
     before_s: float = 4.0,
     rest_s: float = 3.0,
+    rounds: int = 2,
 ) -> Slow:
     """Let slow clients hang on for `seconds`, beside `normal_rps` of `request`.
 
@@ -100,31 +113,46 @@ async def slow(
         long: what the readers ask for, so many a second. It is more than sockets hold, which is what is computed for
             each: more of them at once would be a load of their own.
         rest_s: before memory and descriptors are looked at.
+        rounds: the last one counts; by then every worker has the room that such answers take.
     """
-    port = port_of(service.url)
-    normal = Load(port, request, "open", CONNECTIONS, before_s, normal_rps)
-    for warm_up in (normal, Load(port, long, connections=2, seconds=1)):
-        await Run(warm_up).measure()
+    load = Load(port_of(service.url), request, "open", CONNECTIONS, before_s + seconds, normal_rps)
+    await Run(replace(load, seconds=before_s)).measure()
+    for _ in range(rounds):
+        await asyncio.sleep(rest_s)
+        before = processes.held(service.process.pid)
+        last = await _round(service, load, before_s, long, heads, bodies, readers, readers_rps)
     await asyncio.sleep(rest_s)
-    before = processes.held(service.process.pid)
+    after = processes.held(service.process.pid)
+    return Slow(heads=heads, bodies=bodies, before=before, after=after, **last._asdict())
 
+
+async def _round(
+    service: Service,
+    load: Load,
+    before_s: float,
+    long: Request,
+    heads: int,
+    bodies: int,
+    readers: int,
+    readers_rps: float,
+) -> _Round:
     answers: list[Answer] = []
-    load = replace(normal, seconds=before_s + seconds)
     measuring = asyncio.ensure_future(Run(load, answers.append).measure())
     await asyncio.sleep(load.warm_up_s + before_s)
     begin_s = time.perf_counter()
-    clients = _Clients(port, long)
+    clients = _Clients(load.port, long)
     for _ in range(heads):
         clients.half_a_head()
     for _ in range(bodies):
         clients.half_a_body()
+    await asyncio.sleep(LOOK_S)
+    during = processes.held(service.process.pid)
     for _ in range(readers):
         clients.read_nothing()
         await asyncio.sleep(1 / readers_rps)
     await asyncio.sleep(LOOK_S)
-    readers = sum(_status(reader) == "200" for reader in clients.readers)
-    during = processes.held(service.process.pid)
-    await asyncio.sleep(begin_s + seconds - time.perf_counter())
+    reading = sum(_status(reader) == "200" for reader in clients.readers)
+    await asyncio.sleep(begin_s + load.seconds - before_s - time.perf_counter())
     held = set().union(*map(processes.client_ports, service.workers()))
     heads_ended, readers_ended = (
         sum(client.getsockname()[1] not in held for client in some)
@@ -134,20 +162,15 @@ async def slow(
     clients.vanish()
     end_s = time.perf_counter()
     measured = await measuring
-    await asyncio.sleep(rest_s)
-    return Slow(
-        heads=heads,
-        bodies=bodies,
-        readers=readers,
+    return _Round(
+        readers=reading,
         heads_ended=heads_ended,
         bodies_answered=bodies_answered,
         readers_ended=readers_ended,
         failed=measured.failed,
         before_p99_ms=p99_ms(answers, begin_s - before_s, begin_s),
         during_p99_ms=p99_ms(answers, begin_s, end_s),
-        before=before,
         during=during,
-        after=processes.held(service.process.pid),
     )
 
 
