@@ -26,7 +26,11 @@ END_S = 20.0
 
 @dataclass(frozen=True)
 class Kill:
-    """Of one worker. `elsewhere`: requests that failed though they were not on their way to it, by fault."""
+    """Of one worker.
+
+    `elsewhere`: requests that failed though they were not on their way to it, by fault; `back_s`: until there was again
+    RESTORED of the throughput that was there just before.
+    """
 
     in_flight: int
     failed: int
@@ -115,15 +119,16 @@ async def kills(
     loads = _Loads(service, request, connections, 2 + 2 * before_s + times * (settle_s + STOPPED_S))
     await asyncio.sleep(1 + before_s)
     before_rps = rate(loads.answers, time.perf_counter() - before_s, time.perf_counter())
-    found = [await _kill(service, loads.answers, RESTORED * before_rps, settle_s) for _ in range(times)]
+    found = [await _kill(service, loads.answers, before_s, settle_s) for _ in range(times)]
     begin_s = time.perf_counter()
     if unanswered := await loads.unanswered():
         found[-1].elsewhere["unanswered"] = unanswered
     return Kills(before_rps, rate(loads.answers, begin_s, begin_s + before_s), tuple(found))
 
 
-async def _kill(service: Service, answers: list[Answer], least_rps: float, settle_s: float) -> Kill:
+async def _kill(service: Service, answers: list[Answer], before_s: float, settle_s: float) -> Kill:
     pid = service.workers()[0]
+    before_rps = rate(answers, time.perf_counter() - before_s, time.perf_counter())
     begin = len(answers)
     os.kill(pid, signal.SIGSTOP)
     await asyncio.sleep(STOPPED_S)
@@ -137,7 +142,7 @@ async def _kill(service: Service, answers: list[Answer], least_rps: float, settl
         in_flight=len(held),
         failed=len(faults) - sum(elsewhere.values()),
         elsewhere=dict(elsewhere),
-        back_s=back_s(answers, killed_s, killed_s + settle_s, least_rps, WINDOW_S),
+        back_s=back_s(answers, killed_s, killed_s + settle_s, RESTORED * before_rps, WINDOW_S),
     )
 
 
