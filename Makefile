@@ -18,7 +18,7 @@ TORCH := 2.13.0
 export BENTOML_DO_NOT_TRACK := True
 STORE := BENTOML_HOME="$(CURDIR)/.bentoml/store"
 
-.PHONY: help serve test check train evaluate export study load bench overload fuzz inputs bento lock clean
+.PHONY: help serve test check train evaluate export study load bench overload chaos soak fuzz inputs bento lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -63,6 +63,12 @@ bench: .venv/.installed .venv-dev/.installed ## Measure the service beside other
 
 overload: .venv/.installed .venv-dev/.installed ## Ask five times as much as the service can do, for a minute
 	$(DEV) -m load_tests.overload $(ARGS)
+
+chaos: .venv/.installed .venv-dev/.installed ## Do the service harm, and see what it promised (5 minutes; ARGS="--only waves")
+	$(DEV) -m load_tests.chaos $(ARGS)
+
+soak: .venv/.installed .venv-dev/.installed ## Everything for 20 minutes: nothing may grow (ARGS="--minutes 2")
+	$(DEV) -m load_tests.soak $(ARGS)
 
 fuzz: .venv-dev/.installed ## Try damaged and made-up input (half an hour; ARGS="api --cases 1000": a part)
 	$(DEV) -m tests.fuzz $(ARGS)

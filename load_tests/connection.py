@@ -22,6 +22,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._next: bytes | None = None
         self.started = 0.0
+        self.port = 0  # of this side, once it is open
         self.retry_after_s = 0  # of the last answer with 429; 0 where it did not tell
         self.busy = False
         # Of the answer that is coming in; `_reset` sets them back.
@@ -59,6 +60,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.port = transport.get_extra_info("sockname")[1]
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc

@@ -14,10 +14,10 @@ import sys
 import time
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from load_tests.connection import Connection
 
@@ -30,6 +30,7 @@ EARLY_S = 0.0005
 
 Mode = Literal["closed", "open"]
 Arrivals = Literal["poisson", "uniform"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,15 @@ class Request:
     accept: str
     body: str = ""
     content_type: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Further ones."""
 
     def parts(self, host: str) -> list[bytes]:
         """The bytes of the request, cut where the seed goes."""
         length = len(self.fill(FIRST_SEED)[1])
         lines = [f"POST {self.path} HTTP/1.1", f"Host: {host}", f"Accept: {self.accept}"]
         lines += [f"Content-Type: {self.content_type}"] * bool(self.content_type)
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
         text = "\r\n".join([*lines, f"Content-Length: {length}", "", self.body])
         return [part.encode() for part in text.split("{seed}")]
 
@@ -115,11 +119,24 @@ class Measured:
         return sum(self.failed.values())
 
 
-class Run:
-    """One load on one server."""
+class Answer(NamedTuple):
+    """One of a load, warm-up included. Times are of `time.perf_counter`; `fault` as in `Measured.failed`.
 
-    def __init__(self, load: Load) -> None:
+    `started_s`: when its request arrived or was sent; `port`: of this side of its connection.
+    """
+
+    started_s: float
+    at_s: float
+    fault: str | None
+    port: int
+
+
+class Run:
+    """One load on one server. `told`: is called with each answer."""
+
+    def __init__(self, load: Load, told: Callable[[Answer], object] | None = None) -> None:
         self.load = load
+        self._told = told
         self._parts = load.request.parts(f"{load.host}:{load.port}")
         self._seeds = random.Random(load.seed)
         self._free = deque(Connection(load.host, load.port, self._answered) for _ in range(load.connections))
@@ -149,6 +166,8 @@ class Run:
         """Count an answer, and give the connection its next request."""
         now = time.perf_counter()
         self._count(connection.started, now, fault, size)
+        if self._told is not None:
+            self._told(Answer(connection.started, now, fault, connection.port))
         if self._waiting:
             self._dispatch(connection, self._waiting.popleft())
         elif self.load.mode == "closed" and now < self._until:
@@ -232,13 +251,18 @@ def run(load: Load) -> Measured:
     gc.disable()  # a run makes little garbage in cycles, and a collection would be taken for a slow answer
     try:
         start, cpu = time.perf_counter(), time.process_time()
-        new_loop = uvloop.new_event_loop if "uvloop" in globals() else asyncio.new_event_loop
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            measured = runner.run(Run(load).measure())
+        measured = run_loop(Run(load).measure())
         share = (time.process_time() - cpu) / (time.perf_counter() - start)
         return Measured(**{**asdict(measured), "cpu": share})
     finally:
         gc.enable()
+
+
+def run_loop(main: Coroutine[Any, Any, T]) -> T:
+    """As `asyncio.run`, with uvloop where it is installed."""
+    new_loop = uvloop.new_event_loop if "uvloop" in globals() else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(main)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,15 @@ class Memory:
     uss_bytes: int
     pss_bytes: int
     rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Held:
+    """By a process, or by several together. `uss_bytes` as in `Memory`; `descriptors` are open files and sockets."""
+
+    uss_bytes: int
+    descriptors: int
+    threads: int
 
 
 @contextmanager
@@ -65,6 +74,38 @@ def memory(pid: int) -> list[Memory]:
             command = " ".join(words)[:COMMAND_CHARACTERS] or process.name()
             found.append(Memory(process.pid, command, info.uss, info.pss, info.rss))
     return sorted(found, key=lambda item: -item.pss_bytes)
+
+
+def each_held(pid: int) -> dict[int, Held]:
+    """By a process, which comes first, and by each of those below it."""
+    found = {}
+    for process in _tree(pid):
+        with suppress(psutil.Error):
+            found[process.pid] = Held(
+                process.memory_full_info().uss, process.num_fds(), process.num_threads()
+            )
+    return found
+
+
+def held(pid: int) -> Held:
+    """By a process and all below it."""
+    return together(each_held(pid).values())
+
+
+def together(each: Iterable[Held]) -> Held:
+    return Held(
+        *(
+            sum(column)
+            for column in zip(*((h.uss_bytes, h.descriptors, h.threads) for h in each), strict=True)
+        )
+    )
+
+
+def client_ports(pid: int) -> set[int]:
+    """Of the other side of a process's open connections."""
+    with suppress(psutil.NoSuchProcess):
+        return {found.raddr.port for found in psutil.Process(pid).net_connections(kind="tcp") if found.raddr}
+    return set()
 
 
 def free_ports(count: int) -> int:

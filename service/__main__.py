@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(f"{_option('keys_file')} ({ENV_PREFIX}KEYS_FILE): {error}")
         return 2
     try:
-        listener = listening.bind(settings.host, settings.port)
+        listener = listening.bind(settings.host, settings.port, settings.request_timeout_s)
     except OSError as error:
         reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
         _complain(

@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of an answer, sent before the next is computed. The first has the answer's headers."""
+    """A piece of an answer, sent before the next is computed. The headers are those of the answer, with the first."""
 
     data: bytes
     headers: Mapping[str, str] | None = None
@@ -67,11 +67,15 @@ class Job:
 
     Args:
         who: asks for it; see `Admission`.
+        is_gone: whether the client has left, where that can be seen at any time.
     """
 
-    def __init__(self, work: Work, record: Record, who: object = None) -> None:
+    def __init__(
+        self, work: Work, record: Record, who: object = None, is_gone: Callable[[], bool] | None = None
+    ) -> None:
         self.record = record
         self.who = who
+        self._is_gone = is_gone
         self.waiting_images, self.is_long, self.is_begun = 0, False, False  # the scheduler's accounts
         self._submitted_s = time.perf_counter()
         self._work = work
@@ -84,6 +88,7 @@ class Job:
         self.run: Run | None = None
         self.rows = self.done = 0  # of `run`: all, and those with outputs
         self._outputs: Arrays = ()
+        self._untold_images = 0  # computed since the last that was told
 
     async def result(self, deadline_s: float, gone: Gone | None = None) -> Any:
         """The next Part, or at last what the work returns.
@@ -103,7 +108,7 @@ class Job:
         try:
             return await self._result
         except asyncio.CancelledError:
-            self.is_wanted = False
+            self._leave_undone()
             raise
         finally:
             self._timer.cancel()
@@ -124,10 +129,21 @@ class Job:
         self._give_up(ClientGoneError())
 
     def _give_up(self, error: Exception) -> None:
-        self.is_wanted = False
+        self._leave_undone()
         self._tell(None, error)
 
+    def _leave_undone(self) -> None:
+        """Nobody waits any more."""
+        self.is_wanted = False
+        self.record.wasted_images += self._untold_images
+        self._untold_images = 0
+
     # The rest is the scheduler's.
+
+    def is_waited_for(self) -> bool:
+        if self._is_gone is not None and self._is_gone():
+            self._give_up(ClientGoneError())
+        return self.is_wanted
 
     def advance(self, value: Any = None, error: BaseException | None = None) -> Run | Aside | None:
         """Work on until it is known what is to be computed; None where who asked has been told instead."""
@@ -164,6 +180,8 @@ class Job:
             for whole, part in zip(self._outputs, outputs, strict=True):
                 whole[self.done : self.done + n] = part
         self.done += n
+        self.record.computed_images += n
+        self._untold_images += n
 
     def outputs(self) -> Arrays:
         """All outputs of the run; they are the caller's alone from now on."""
@@ -183,6 +201,9 @@ class Job:
     def _tell(self, value: Any, error: Exception | None) -> None:
         if self._result.done():
             return  # who asked has left
+        if self._is_gone is not None and self._is_gone():
+            self._leave_undone()
+        self._untold_images = 0
         if error is None:
             self._result.set_result(value)
         else:
@@ -299,7 +320,14 @@ class Scheduler:
             else:
                 later.append(job)
         self._waiting = later
-        return batch
+        return [entry for entry in batch if self._is_waited_for(entry[0])]
+
+    def _is_waited_for(self, job: Job) -> bool:
+        """Asked just before a run: who leaves within LOOK_AFTER_S is not told of otherwise."""
+        if not job.is_waited_for():
+            self._count(job, 0)
+            job.drop()
+        return job.is_wanted
 
     def _compute(self, batch: list[tuple[Job, Run, int]]) -> None:
         started_s = time.perf_counter()

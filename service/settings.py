@@ -108,7 +108,10 @@ class Settings(BaseSettings):
         description="Most commas in JSON, and so values; checked before it is parsed. Other forms have no such limit",
     )
     request_timeout_s: float = Field(
-        default=30.0, gt=0, le=3600, description="Seconds after which a request is given up: 504"
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Seconds after which a request is given up: 504; and a client that reads nothing of its answer",
     )
     # A look at the five bundles of the repository takes 0.4 ms: a five-thousandth of a core.
     reload_interval_s: float = Field(

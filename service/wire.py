@@ -5,6 +5,9 @@ Our launcher's protocol tells it (service/launch/protocol.py); that of `bentoml 
 
 from collections.abc import Callable
 
+IS_GONE = "latentry.is_gone"
+"""Where the `state` of an ASGI scope keeps what tells at any time whether the client has left."""
+
 
 class Wire:
     """Of this process."""

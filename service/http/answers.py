@@ -112,6 +112,8 @@ def stream(
 ) -> Work:
     """Answer with npy or zip in parts of STREAMED_IMAGES, byte for byte what `images` gives for all at once.
 
+    Nothing is sent before the first images are there: a refusal or a failure until then has a status of its own.
+
     Args:
         draw: the images (k, H, W, C) of some of the seeds.
     """
@@ -122,17 +124,17 @@ def stream(
     if call.media_type == NPY:
         head = codecs.npy_header((n, image.height, image.width, image.channels), "|u1")
         size = len(head) + n * image.height * image.width * image.channels
-        yield Part(head, headers | {"Content-Length": str(size)})
+        headers["Content-Length"] = str(size)
         for rows in slices:
-            yield Part((yield from draw(rows)).tobytes())
+            pixels = (yield from draw(rows)).tobytes()
+            yield Part(pixels if rows.start else head + pixels, headers)
         return
     writer, described = codecs.ZipWriter(), []
-    yield Part(b"", headers)
     for rows in slices:
         pictures = yield from draw(rows)
         described += [{"file": _file_name(i), "seed": seeds[i]} for i in range(rows.start, rows.stop)]
         names = (_file_name(i) for i in range(rows.start, rows.stop))
-        yield Part((yield from aside(True, _zipped, writer, names, pictures)))
+        yield Part((yield from aside(True, _zipped, writer, names, pictures)), headers)
     metadata = writer.add(METADATA, _json(_about(model, images=described)))
     yield Part(metadata + writer.end())
 

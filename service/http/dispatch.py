@@ -22,7 +22,7 @@ from service.http.calls import RawRequest
 from service.scheduler import ClientGoneError, Job, Part, Scheduler, Work
 from service.settings import Settings
 from service.telemetry import RECORD
-from service.wire import wire
+from service.wire import IS_GONE, wire
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
@@ -107,7 +107,7 @@ class Dispatch:
         if (loaded := self._wait()) is not None:
             async with asyncio.timeout_at(deadline_s):
                 await loaded
-        job = Job(handler(raw), raw.record, scope["client"])
+        job = Job(handler(raw), raw.record, scope["client"], scope.get("state", {}).get(IS_GONE))
         self._scheduler.submit(job)
         answer = await job.result(deadline_s, partial(_disconnected, receive))
         if isinstance(answer, Part):

@@ -20,15 +20,22 @@ _NO_NEW_CONNECTIONS = (
 )
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, unread_s: float) -> socket.socket:
     """Listen on `host`:`port`. Who connects from now on is answered once there are workers.
+
+    Args:
+        unread_s: seconds after which a client is given up that takes nothing of what was sent to it. A connection is
+            closed only when all was taken: without an end, one that never reads keeps it, and what it holds, for ever.
+            On other systems than Linux there is none.
 
     Raises:
         OSError: the address is in use, not this machine's, not allowed or unknown.
     """
-    return socket.create_server(
-        (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
-    )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    if sys.platform == "linux":  # connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * unread_s))
+    return listener
 
 
 def url(listener: socket.socket) -> str:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import MEDIA_TYPE
-from service.wire import wire
+from service.wire import IS_GONE, wire
 
 
 class Protocol(HttpToolsProtocol):
@@ -48,6 +48,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         super().on_headers_complete()
+        self.scope["state"][IS_GONE] = self.transport.is_closing
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

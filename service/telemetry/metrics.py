@@ -56,6 +56,18 @@ _queue = Gauge(
     "latentry_queue_images", "Images that wait for their turn", multiprocess_mode="livesum", registry=_metrics
 )
 _images = Counter("latentry_images", "Images sent or received", _by_model, registry=_metrics)
+_computed_images = Counter(
+    "latentry_computed_images",
+    "Images put through a graph (or a chain of graphs), each time that one was",
+    _by_model,
+    registry=_metrics,
+)
+_wasted_images = Counter(
+    "latentry_wasted_images",
+    "Of the computed images: those for which nobody waited any more, as the client had left or the deadline had passed",
+    _by_model,
+    registry=_metrics,
+)
 _in_flight = Gauge(
     "latentry_in_flight", "Requests being answered now", multiprocess_mode="livesum", registry=_metrics
 )
@@ -84,6 +96,8 @@ class _Series(NamedTuple):
     inference_seconds: Histogram
     wait_seconds: Histogram
     images: Counter
+    computed_images: Counter
+    wasted_images: Counter
 
 
 @cache
@@ -95,6 +109,8 @@ def _series(operation: str, model: str, status: int) -> _Series:
         _inference_seconds.labels(operation, model),
         _wait_seconds.labels(operation, model),
         _images.labels(operation, model),
+        _computed_images.labels(operation, model),
+        _wasted_images.labels(operation, model),
     )
 
 
@@ -104,7 +120,16 @@ _infos: set[tuple[str, str, str]] = set()
 
 
 def count(
-    operation: str, model: str, status: int, *, seconds: float, wait_s: float, inference_s: float, images: int
+    operation: str,
+    model: str,
+    status: int,
+    *,
+    seconds: float,
+    wait_s: float,
+    inference_s: float,
+    images: int,
+    computed_images: int,
+    wasted_images: int,
 ) -> None:
     """Add a request that was answered. `model`: any name; see `_label`."""
     series = _series(operation, _label(model), status)
@@ -115,6 +140,10 @@ def count(
         series.wait_seconds.observe(wait_s)
     if images:
         series.images.inc(images)
+    if computed_images:
+        series.computed_images.inc(computed_images)
+    if wasted_images:
+        series.wasted_images.inc(wasted_images)
 
 
 def show_in_flight(requests: int) -> None:

@@ -45,6 +45,7 @@ class Record:
         self.request_id = request_id
         self.model = ""
         self.images = 0
+        self.computed_images = self.wasted_images = 0
         self.wait_s = 0.0
         self.inference_s = 0.0
         self.status = 500
@@ -111,6 +112,8 @@ class _Ledger:
                 wait_s=record.wait_s,
                 inference_s=record.inference_s,
                 images=record.images,
+                computed_images=record.computed_images,
+                wasted_images=record.wasted_images,
             )
             level = logging.ERROR if record.status >= 500 else logging.INFO
             if _log.isEnabledFor(level):

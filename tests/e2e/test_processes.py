@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,14 +18,17 @@ import httpx
 import psutil
 import pytest
 
+from load_tests.chaos.kills import kills, stop
+from load_tests.generator import Request, run_loop
 from service.telemetry.record import FLUSH_S
 from tests.service import bundles
 from tests.service.server import ROOT, Service, running
 
-CLIENTS = 6
+CLIENTS = 6  # half of them over one connection as long as it is kept
 LONG = 100_000
 SAMPLE = "/sample?model=tiny-gan&n=64&seed=1"
 NPY = {"Accept": "application/x-npy"}
+REQUEST = Request(SAMPLE, NPY["Accept"])
 
 
 @pytest.fixture(scope="module")
@@ -34,60 +36,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     bundles.write_gan(folder)
     return folder
-
-
-class Load:
-    """Clients that ask without pause, half of them over one connection as long as it is kept."""
-
-    def __init__(self, url: str) -> None:
-        self._address = urlsplit(url).netloc
-        self._over = threading.Event()
-        self.answers: list[str] = []
-        """Of each, its Connection header."""
-        self.lost: list[Exception] = []
-        """Of each request that was sent, or could have been, and was not answered."""
-        self._threads = [threading.Thread(target=self._ask, args=(i % 2 == 0,)) for i in range(CLIENTS)]
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        for thread in self._threads:
-            thread.start()
-        try:
-            while len(self.answers) < 10 * CLIENTS and not self.lost:
-                time.sleep(0.01)
-            yield
-        finally:
-            self._over.set()
-            self.join()
-
-    def join(self) -> None:
-        for thread in self._threads:
-            thread.join(20)
-            assert not thread.is_alive(), "a request hangs"
-
-    def _ask(self, keeps: bool) -> None:
-        connection: http.client.HTTPConnection | None = None
-        while not self._over.is_set():
-            if connection is None:
-                connection = http.client.HTTPConnection(self._address, timeout=15)
-                try:
-                    connection.connect()
-                except ConnectionRefusedError:
-                    return  # nobody listens any more
-            try:
-                connection.request("POST", SAMPLE, headers=NPY)
-                answer = connection.getresponse()
-                assert answer.status == 200
-                answer.read()
-                self.answers.append(answer.getheader("Connection", "keep-alive"))
-            except Exception as error:
-                self.lost.append(error)
-                connection.close()
-                connection = None
-                continue
-            if not keeps or answer.will_close:
-                connection.close()
-                connection = None
 
 
 def log_lines(service: Service) -> list[str]:
@@ -149,15 +97,9 @@ def test_with_several_threads_each_worker_loads_the_models_and_answers_the_same(
 
 def test_sigterm_under_load_loses_nothing(models: Path, tmp_path: Path) -> None:
     with running(models, tmp_path, workers=2, drain_s=0.3) as service:
-        load = Load(service.url)
-        with load.running():
-            answered = len(load.answers)
-            service.process.terminate()
-            load.join()
-        assert service.process.wait(10) == 0
-        assert load.lost == []
-        assert len(load.answers) > answered + 2 * CLIENTS
-        assert set(load.answers[-CLIENTS:]) == {"close"}  # the first may have been given before it was told
+        stopped = run_loop(stop(service, REQUEST, connections=CLIENTS, before_s=0.5, after_s=2.5))
+        assert (stopped.status, stopped.lost) == (0, {})
+        assert stopped.answered > 2 * CLIENTS
         lines = log_lines(service)
         assert "stopping (SIGTERM)" in lines
         assert lines[-1] == "stopped"
@@ -220,25 +162,21 @@ def test_a_worker_that_is_killed_takes_its_own_requests_with_it_and_is_replaced(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with running(models, tmp_path, workers=2) as service:
-        load = Load(service.url)
-        with load.running():
-            killed, survivor = service.workers()
-            os.kill(killed, signal.SIGSTOP)
-            time.sleep(0.2)  # whoever is connected to it waits for an answer now
-            held = psutil.Process(killed).net_connections(kind="tcp")
-            in_flight = sum(connection.status == psutil.CONN_ESTABLISHED for connection in held)
-            os.kill(killed, signal.SIGKILL)
-            start = time.monotonic()
-            while killed in service.workers() or len(service.workers()) < 2:
-                assert time.monotonic() - start < 5
-                time.sleep(0.01)
-            os.kill(survivor, signal.SIGSTOP)  # so that it is the new one that answers
-            try:
-                assert httpx.get(f"{service.url}/readyz", timeout=5).status_code == 200
-            finally:
-                os.kill(survivor, signal.SIGCONT)
-            assert time.monotonic() - start < 5
-        assert len(load.lost) <= in_flight
+        before = service.workers()
+        found = run_loop(kills(service, REQUEST, times=1, connections=CLIENTS, before_s=0.7, settle_s=2.5))
+        [kill] = found.kills
+        assert kill.elsewhere == {}
+        assert 0 < kill.failed <= kill.in_flight
+        assert found.after_rps > 0.4 * found.before_rps  # others may want the cores
+        [survivor, new] = sorted(service.workers(), key=lambda pid: pid not in before)
+        assert survivor in before
+        assert new not in before
+        [killed] = set(before) - {survivor}
+        os.kill(survivor, signal.SIGSTOP)  # so that it is the new one that answers
+        try:
+            assert httpx.get(f"{service.url}/readyz", timeout=5).status_code == 200
+        finally:
+            os.kill(survivor, signal.SIGCONT)
         time.sleep(6 * FLUSH_S)
         gauges = httpx.get(f"{service.url}/metrics").text
         assert re.search(r"^latentry_in_flight 0\.0$", gauges, re.MULTILINE)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from service import manifest, telemetry
 from service.admission import Admission
 from service.runtime import Graph
-from service.scheduler import Job, Part, Scheduler, Work
+from service.scheduler import ClientGoneError, Job, Part, Scheduler, Work
 from service.steps import aside, run
 from service.telemetry.logs import request_of_context
 
@@ -289,6 +289,65 @@ async def test_nobody_waits_nobody_computes() -> None:
     await result(busy)
     assert await done_together(scheduler, [doubled(g, rows(9))]) == [[18]]
     assert session.runs == [[9]]
+
+
+async def test_what_is_computed_is_counted_and_what_nobody_waits_for() -> None:
+    g = graph(Doubling())
+
+    def work() -> Work:
+        (y,) = yield from run(g, x=rows(1, 2))
+        yield Part(b"")  # these two were waited for
+        (y,) = yield from run(g, x=rows(3, 4, 5))
+        yield from aside(True, time.sleep, 0.1)
+        return y
+
+    scheduler, one = scheduling(ROWS), job(work())
+    scheduler.submit(one)
+    assert await result(one) == Part(b"")
+    assert (one.record.computed_images, one.record.wasted_images) == (2, 0)
+    scheduler.submit(one)
+    with pytest.raises(TimeoutError):
+        await one.result(one.loop.time() + 0.05)
+    assert (one.record.computed_images, one.record.wasted_images) == (5, 3)
+
+
+async def test_a_run_that_is_repeated_is_counted_once() -> None:
+    g = graph(Doubling())
+    good, bad = job(doubled(g, rows(1, 2))), job(doubled(g, rows(13)))
+    scheduler = scheduling(ROWS)
+    for one in (good, bad):
+        scheduler.submit(one)
+    await asyncio.gather(result(good), result(bad), return_exceptions=True)
+    assert (good.record.computed_images, bad.record.computed_images) == (2, 0)
+
+
+async def test_who_has_left_is_seen_before_each_run_where_it_can_be() -> None:
+    session = Doubling()
+    g, scheduler, gone = graph(session), scheduling(ROWS), threading.Event()
+    busy = job(doubled(graph(Doubling()), rows(*range(20, 60))))
+    left = Job(doubled(g, rows(7)), telemetry.Record("sample", "id"), None, gone.is_set)
+    other = job(doubled(g, rows(9)))
+    for one in (busy, left, other):
+        scheduler.submit(one)
+    gone.set()
+    found = await asyncio.gather(result(left), result(other), return_exceptions=True)
+    assert isinstance(found[0], ClientGoneError)
+    assert (found[1], session.runs) == ([18], [[9]])
+    assert left.record.wasted_images == 0
+
+
+async def test_what_is_told_to_nobody_is_wasted() -> None:
+    gone = threading.Event()
+
+    class Leaving(Doubling):
+        def run(self, names: list[str], feed: Mapping[str, Array]) -> list[Array]:
+            gone.set()
+            return super().run(names, feed)
+
+    one = Job(doubled(graph(Leaving()), rows(1, 2)), telemetry.Record("sample", "id"), None, gone.is_set)
+    scheduling(ROWS).submit(one)
+    await result(one)
+    assert (one.record.computed_images, one.record.wasted_images) == (2, 2)
 
 
 async def test_parts_come_one_by_one() -> None:

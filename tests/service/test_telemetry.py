@@ -58,6 +58,17 @@ def test_a_call_is_counted_by_operation_model_and_status() -> None:
     assert now("latentry_in_flight") == in_flight
 
 
+def test_work_is_counted_and_what_of_it_nobody_waited_for() -> None:
+    labels = {"operation": "sample", "model": "tiny-vae"}
+    names = ["latentry_computed_images_total", "latentry_wasted_images_total"]
+    before = [now(name, **labels) for name in names]
+    for computed, wasted in ((64, 0), (40, 24)):
+        with telemetry.Record("sample", "id") as call:
+            call.model, call.computed_images, call.wasted_images = "tiny-vae", computed, wasted
+    after = [now(name, **labels) for name in names]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [104, 24]
+
+
 def test_a_call_that_raises_is_a_500_and_not_in_flight() -> None:
     labels = {"operation": "score", "model": "", "status": "500"}
     before, in_flight = now("latentry_requests_total", **labels), now("latentry_in_flight")

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -75,6 +76,35 @@ def test_who_has_left_is_not_computed_for(tmp_path: Path) -> None:
         assert time.perf_counter() - started_s < 0.2 + 3 * one_s  # of eight
         gone = 'latentry_requests_total{model="mnist-gan",operation="sample",status="499"}'
         assert metric(url, gone) == len(leaving)
+        computed, wasted = (metric(url, f"latentry_{what}_images_total") for what in ("computed", "wasted"))
+        assert 0 < wasted < len(leaving) * 1024 / 2
+        assert computed == 1024 + 64 + wasted
+
+
+def test_nor_is_who_leaves_at_once(tmp_path: Path) -> None:
+    """Sooner than anybody waits for news of it."""
+    with serve(ROOT / "models", tmp_path, workers=1, max_queued_images=10_000) as url:
+        ask = b"POST /sample?model=mnist-gan&n=%d&seed=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", port(url))) as staying:
+            staying.sendall(ask % 1024)
+            time.sleep(0.02)
+            for _ in range(40):
+                with socket.create_connection(("127.0.0.1", port(url))) as leaving:
+                    leaving.sendall(ask % 64)
+            assert staying.recv(12) == b"HTTP/1.1 200"
+        assert metric(url, "latentry_computed_images_total") < 1024 + 40 * 64 / 4
+
+
+def test_a_long_answer_that_has_begun_is_given_whole(tmp_path: Path) -> None:
+    """Whether there is room for it is known only when it is computed: before anything is sent."""
+    with serve(ROOT / "models", tmp_path, workers=1, max_queued_images=64) as url:
+
+        def ask(seed: int) -> int:
+            path = f"{url}/sample?model=mnist-gan&n=1024&seed={seed}"
+            return httpx.post(path, headers=NPY, timeout=30).status_code  # it raises where bytes are missing
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(ask, range(24))) == {200, 429}
 
 
 def test_a_deadline_is_the_clients_to_choose(url: str) -> None:

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,13 +17,14 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
+from load_tests.chaos.reloads import reloads
 from service import codecs, operations
 from service.folder import ModelsFolder
 from service.http.gateway import PATHS
 from service.steps import finish
 from tests.service import bundles
 from tests.service.http.test_bad_requests import assert_problem
-from tests.service.server import serve
+from tests.service.server import running, serve
 
 NPY = {"Accept": "application/x-npy"}
 WAIT_S = 20
@@ -264,80 +264,20 @@ def test_weights_of_a_version_that_is_not_there_are_an_error_at_the_start(tmp_pa
     assert (scratch / "service.log").read_text().count("there is no version 7; versions: 1") >= 1
 
 
-class Traffic:
-    """Requests without pause, by a few threads, that name no version."""
-
-    def __init__(self, url: str, threads: int) -> None:
-        self.answers: list[tuple[int, int, bytes]] = []  # seed, version, what came
-        self.failures: list[str] = []
-        self._url = url
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(i,)) for i in range(threads)]
-
-    def _run(self, first: int) -> None:
-        seed = first
-        with httpx.Client(base_url=self._url, timeout=30) as http:
-            while not self._stop.is_set():
-                # Every third is sent in parts, of one version.
-                seed, n = seed + 7, 600 if seed % 3 == 0 else 5
-                try:
-                    answer = http.post(f"/sample?model=tiny-gan&seed={seed % 40}&n={n}", headers=NPY)
-                    self.answers.append((seed % 40, version(answer), answer.content))
-                except Exception as error:
-                    self.failures.append(repr(error))
-
-    def __enter__(self) -> "Traffic":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-
-def private_mib(pid: int) -> float:
-    found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) / 1024
-
-
 def test_a_storm_of_versions_drops_no_request(tmp_path: Path) -> None:
-    """A new version every 0.3 s, every third of them bad; older ones go."""
-    root, away, scratch = tmp_path / "models", tmp_path / "away", tmp_path / "scratch"
+    """As in `make chaos`, with smaller models and less time between two versions."""
+    root, scratch = tmp_path / "models", tmp_path / "scratch"
     scratch.mkdir()
-    (away / "tiny-gan").mkdir(parents=True)
     bundles.write_gan(root)
-    with serve(root, scratch, workers=2, reload_interval_s=0.1, admin=True) as url:
-        pids = [worker["pid"] for worker in post(url, "/admin/reload").json()["workers"]]
-        memory = []
-        with Traffic(url, threads=3) as traffic:
-            for number in range(2, 22):
-                began = time.monotonic()
-                folder = bundles.write_gan(root, version=number, seed=1000 + 10 * number)
-                if number % 3 == 0:
-                    (folder / "discriminate.onnx").write_bytes(b"not a graph")
-                if number > 4:
-                    (root / f"tiny-gan/{number - 3}").rename(away / f"tiny-gan/{number - 3}")
-                if number == 6:
-                    memory = [private_mib(pid) for pid in pids]
-                time.sleep(max(0.0, 0.3 - (time.monotonic() - began)))
-        grown = [private_mib(pid) - before for pid, before in zip(pids, memory, strict=True)]
-    assert traffic.failures == []
-    assert len(traffic.answers) > 50
-    used = {answered for _, answered, _ in traffic.answers}
-    assert len(used) > 5
-    assert not any(number % 3 == 0 for number in used)
-    for path in (root / "tiny-gan").iterdir():
-        path.rename(away / "tiny-gan" / path.name)
-    registry = ModelsFolder(away).registry
-    given: dict[tuple[int, int, int], bytes] = {}
-    for seed, answered, content in traffic.answers:
-        n = 600 if len(content) > 600 * 64 else 5
-        if (seed, answered, n) not in given:
-            seeds = range(seed, seed + n)
-            pictures = finish(operations.sample(registry.get("tiny-gan", answered), seeds))
-            given[seed, answered, n] = codecs.encode_npy(pictures)
-        assert content == given[seed, answered, n]
-    assert max(grown) < 24, f"MiB grown in each worker: {grown}"
+
+    def publish(folder: Path, number: int) -> Path:
+        return bundles.write_gan(folder, version=number, seed=1000 + 10 * number)
+
+    with running(root, scratch, workers=2, reload_interval_s=0.1, admin=True) as service:
+        found = reloads(
+            service, "tiny-gan", root, tmp_path / "away", publish, versions=16, every_s=0.3, warm_up=4
+        )
+    assert found.failures == ()
+    assert (found.answers > 50, found.other_bytes) == (True, 0)
+    assert (found.used > 5, found.bad_used) == (True, 0)
+    assert found.after_bytes - found.before_bytes < 24 * 2**20

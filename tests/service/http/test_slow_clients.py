@@ -9,9 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.server import serve
+from load_tests.processes import client_ports
+from tests.service.server import running, serve
 
 HEAD_S = 0.5
+LONG = 40_000
 WHOLE = b"POST /sample?model=tiny-gan&seed=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -117,6 +119,24 @@ def test_half_a_body_is_given_up(url: str) -> None:
     with connect(url) as connection:
         connection.sendall(WHOLE.replace(b"Content-Length: 0", b"Content-Length: 10") + b"{")
         assert status(connection) == 504
+
+
+def test_who_reads_nothing_is_given_up(models_dir: Path, tmp_path: Path) -> None:
+    """More than sockets hold: what is left, the service would keep for as long as it had to."""
+    with running(models_dir, tmp_path, workers=1, request_timeout_s=1, max_streamed_images=LONG) as service:
+        [worker] = service.workers()
+        with connect(service.url) as connection:
+            connection.sendall(
+                b"POST /sample?model=tiny-rgb&n=%d HTTP/1.1\r\nHost: x\r\nAccept: application/x-npy\r\n"
+                b"Content-Length: 0\r\n\r\n" % LONG
+            )
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            own, deadline_s = connection.getsockname()[1], time.perf_counter() + 10
+            assert own in client_ports(worker)
+            while own in client_ports(worker):
+                assert time.perf_counter() < deadline_s
+                time.sleep(0.05)
+    assert "sample 200" in service.log.read_text()
 
 
 def test_they_are_in_nobodys_way(url: str) -> None:

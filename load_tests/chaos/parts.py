@@ -1,0 +1,124 @@
+"""The parts of the chaos: each starts a service of two workers, and does it some harm."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from load_tests.chaos.answers import capacity_rps, port_of
+from load_tests.chaos.kills import Kills, Stop, kills, stop
+from load_tests.chaos.promises import Figures, Promise
+from load_tests.chaos.reloads import Reloads, copy_of, reloads
+from load_tests.chaos.slow import Slow, slow
+from load_tests.chaos.storms import NORMAL, Timeouts, Wave, timeouts, wave
+from load_tests.generator import Request, run_loop
+from load_tests.overload import Overloaded, overload
+from service import manifest
+from tests.service.server import ROOT, Service, running
+
+MODELS = ROOT / "models"
+MODEL = MODELS / "mnist-gan" / str(manifest.versions(MODELS / "mnist-gan")[-1])
+NPY = "application/x-npy"
+REQUEST, LONG, LONGEST = (
+    Request(f"/sample?model={MODEL.parent.name}&n={n}&seed={{seed}}", NPY) for n in (64, 1024, 10_000)
+)
+CAPACITY_S = 3.0
+OVERLOAD_TIMES, OVERLOAD_S = 5.0, 60.0
+HEAD_S, PATIENCE_S = 3.0, 6.0
+"""Of the service that slow clients are to meet: so that their time is over within the part."""
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """Several times the capacity, in requests a second; `make overload` says what is to come of it."""
+
+    capacity_rps: float
+    overloaded: Overloaded
+
+    def promises(self) -> list[Promise]:
+        return []
+
+
+def _kills(python: Path, scratch: Path) -> Kills:
+    with running(MODELS, scratch, python=python, workers=2) as service:
+        return run_loop(kills(service, REQUEST))
+
+
+def _stop(python: Path, scratch: Path) -> Stop:
+    with running(MODELS, scratch, python=python, workers=2, drain_s=0.5) as service:
+        return run_loop(stop(service, REQUEST))
+
+
+def _reloads(python: Path, scratch: Path) -> Reloads:
+    root, away, model = scratch / "models", scratch / "away", MODEL.parent.name
+    shutil.copytree(MODEL, root / model / MODEL.name)
+    with running(root, scratch, python=python, workers=2, admin=True) as service:
+        return reloads(service, model, root, away, copy_of(MODEL))
+
+
+def _wave(python: Path, scratch: Path) -> Wave:
+    with running(MODELS, scratch, python=python, workers=2) as service:
+        return run_loop(wave(service.url, REQUEST, _normal_rps(service), long=LONG))
+
+
+def _timeouts(python: Path, scratch: Path) -> Timeouts:
+    with running(MODELS, scratch, python=python, workers=2) as service:
+        return run_loop(timeouts(service.url, REQUEST, _normal_rps(service)))
+
+
+def _slow(python: Path, scratch: Path) -> Slow:
+    with running(
+        MODELS, scratch, python=python, workers=2, head_timeout_s=HEAD_S, request_timeout_s=PATIENCE_S
+    ) as service:
+        return run_loop(slow(service, REQUEST, _normal_rps(service), long=LONGEST))
+
+
+def _overload(python: Path, scratch: Path) -> Beyond:
+    with running(MODELS, scratch, python=python, workers=2) as service:
+        most_rps = run_loop(capacity_rps(service.url, REQUEST, CAPACITY_S))
+        return Beyond(most_rps, overload(port_of(service.url), OVERLOAD_TIMES * most_rps, OVERLOAD_S))
+
+
+def _normal_rps(service: Service) -> float:
+    return NORMAL * run_loop(capacity_rps(service.url, REQUEST, CAPACITY_S))
+
+
+@dataclass(frozen=True)
+class Part:
+    """`how`: what is done, in words."""
+
+    how: str
+    run: Callable[[Path, Path], Figures]
+
+    def figures(self, python: Path) -> Figures:
+        """Do it, with the service run by this interpreter."""
+        with tempfile.TemporaryDirectory(prefix="latentry-chaos-") as scratch:
+            return self.run(python, Path(scratch))
+
+
+PARTS = {
+    "kills": Part("`kill -9` of a worker, five times, under a closed loop of 16 connections", _kills),
+    "stop": Part("SIGTERM under the same load", _stop),
+    "reloads": Part(
+        "every 2 seconds a new version of a model comes and the oldest goes, every third is damaged; requests of 5 and "
+        "300 images all the while",
+        _reloads,
+    ),
+    "waves": Part(
+        "beside half of what the service can do, 300 clients ask for 64 or 1,024 images, leave after 0.1 to 0.5 "
+        "seconds and come again, for 4 seconds",
+        _wave,
+    ),
+    "timeouts": Part(
+        "beside half of what the service can do, three times what it can do with `X-Request-Timeout-Ms: 30`, for 4 "
+        "seconds",
+        _timeouts,
+    ),
+    "slow": Part(
+        "beside half of what the service can do, half heads, half bodies, and readers of 10,000 images who read "
+        f"nothing; a head has {HEAD_S:g} seconds here, a request {PATIENCE_S:g}",
+        _slow,
+    ),
+    "overload": Part("five times what the service can do, for a minute; see `make overload`", _overload),
+}

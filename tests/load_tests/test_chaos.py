@@ -1,0 +1,154 @@
+"""What the chaos and the soak make of what they measured: figures by hand, and each way to break a promise."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from load_tests.chaos import page
+from load_tests.chaos.answers import back_s, goodput, p99_ms, rate
+from load_tests.chaos.kills import Kill, Kills, Stop
+from load_tests.chaos.promises import Figures
+from load_tests.chaos.reloads import Reloads
+from load_tests.chaos.slow import Slow
+from load_tests.chaos.storms import Wave
+from load_tests.generator import Answer
+from load_tests.processes import Held
+from load_tests.soak import page as soak_page
+from load_tests.soak.traffic import Sample, Soak
+from tests.load_tests.results import table
+
+# One request every 0.1 s of 10 s, answered 0.05 s later; none is answered from 4 s on to 6 s.
+ANSWERS = [
+    Answer(started_s=i / 10, at_s=i / 10 + 0.05, fault="reset" if 40 <= i < 60 else None, port=1)
+    for i in range(100)
+]
+
+
+def test_rates_are_of_right_answers_alone() -> None:
+    assert rate(ANSWERS, 0.0, 4.0) == 10.0
+    assert rate(ANSWERS, 3.0, 5.0) == 5.0
+    assert goodput(ANSWERS, 0.0, 4.0, within_s=0.1) == 10.0
+    assert goodput(ANSWERS, 0.0, 4.0, within_s=0.01) == 0.0
+    assert p99_ms(ANSWERS, 0.0, 10.0) == pytest.approx(50.0)
+    assert math.isnan(p99_ms(ANSWERS, 4.5, 5.5))
+
+
+def test_the_way_back_is_timed_to_the_end_of_the_first_good_window() -> None:
+    assert back_s(ANSWERS, 4.0, 10.0, least=9.0, window_s=1.0) == pytest.approx(3.0, abs=0.11)
+    assert back_s(ANSWERS, 4.0, 6.5, least=9.0, window_s=1.0) == math.inf
+
+
+KILLS = Kills(
+    before_rps=100.0, after_rps=90.0, kills=(Kill(in_flight=8, failed=8, elsewhere={}, back_s=5.0),)
+)
+STOP = Stop(answered=10, lost={}, status=0, seconds=1.0)
+RELOADS = Reloads(
+    published=30,
+    bad=10,
+    used=20,
+    bad_used=0,
+    answers=100,
+    failures=(),
+    other_bytes=0,
+    before_bytes=100,
+    after_bytes=104,
+)
+WAVE = Wave(
+    offered_rps=100.0,
+    before_rps=100.0,
+    during_rps=10.0,
+    after_rps=95.0,
+    back_s=2.0,
+    others={"left": 7},
+    computed_images=1000.0,
+    wasted_images=49.0,
+)
+SLOW = Slow(
+    heads=2,
+    bodies=2,
+    readers=2,
+    heads_ended=2,
+    bodies_answered=2,
+    readers_ended=2,
+    failed={},
+    before_p99_ms=60.0,
+    during_p99_ms=300.0,
+    before=Held(100, 50, 9),
+    during=Held(200, 90, 9),
+    after=Held(104, 50, 9),
+)
+
+
+def soak(*uss_bytes: int, descriptors: int = 50, **fields: object) -> Soak:
+    """Memory in 20 samples, of which the first 5 are the warm-up and each further 3 have one of the values."""
+    values = [1] * 5 + [value for value in uss_bytes for _ in range(3)]
+    counts = [50] * 17 + [descriptors] * 3
+    samples = tuple(
+        Sample(float(i), {7: Held(v, c, 9)}) for i, (v, c) in enumerate(zip(values, counts, strict=True))
+    )
+    plain = Soak(seconds=20.0, asked={"sample": 10}, refused=0, unexpected={}, changes=1, samples=samples)
+    return replace(plain, **fields)  # type: ignore[arg-type]
+
+
+SOAK = soak(1000, 5000, 1, 1, 1019)
+
+
+@pytest.mark.parametrize("good", [KILLS, STOP, RELOADS, WAVE, SLOW, SOAK])
+def test_what_is_just_good_enough_is(good: Figures) -> None:
+    assert [promise for promise in good.promises() if not promise.kept] == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (
+            replace(KILLS, kills=(replace(KILLS.kills[0], elsewhere={"reset": 1}),)),
+            "takes with it the requests",
+        ),
+        (replace(KILLS, kills=(replace(KILLS.kills[0], failed=9),)), "takes with it the requests"),
+        (replace(KILLS, kills=(replace(KILLS.kills[0], back_s=5.1),)), "are back within"),
+        (replace(KILLS, after_rps=89.0), "afterwards at least"),
+        (replace(STOP, lost={"reset": 1}), "no accepted request is lost"),
+        (replace(STOP, status=1), "no accepted request is lost"),
+        (replace(STOP, answered=0), "no accepted request is lost"),
+        (replace(RELOADS, failures=("ReadError",)), "without a failed request"),
+        (replace(RELOADS, bad_used=1), "without a failed request"),
+        (replace(RELOADS, other_bytes=1), "byte for byte"),
+        (replace(RELOADS, after_bytes=106), "memory ends within"),
+        (replace(WAVE, others={"lost": 1}), "whoever stays is answered"),
+        (replace(WAVE, back_s=2.5), "the goodput is what it was"),
+        (replace(WAVE, after_rps=94.0), "the goodput is what it was"),
+        (replace(WAVE, wasted_images=50.0), "done for nobody"),
+        (replace(SLOW, during_p99_ms=301.0), "in nobody's way"),
+        (replace(SLOW, failed={"500": 1}), "in nobody's way"),
+        (replace(SLOW, readers_ended=1), "cut off"),
+        (replace(SLOW, after=Held(104, 51, 9)), "descriptors come back"),
+        (replace(SLOW, after=Held(106, 50, 9)), "descriptors come back"),
+        (soak(1000, 1, 1, 1, 1020), "memory grows by less"),
+        (soak(1000, 1, 1, 1, 1000, descriptors=51), "descriptors and threads"),
+        (soak(1000, 1, 1, 1, 1000, unexpected={"sample: 500": 1}), "the answer that it should get"),
+    ],
+)
+def test_each_way_to_break_a_promise_is_named(bad: Figures, says: str) -> None:
+    [broken] = [promise for promise in bad.promises() if not promise.kept]
+    assert says in broken.text
+
+
+def test_the_page_tells_what_was_not_kept(tmp_path: Path) -> None:
+    late = replace(KILLS, after_rps=80.0)
+    page.write({"kills": late.promises(), "stop": STOP.promises()}, table()["machine"], tmp_path / "chaos.md")
+    text = (tmp_path / "chaos.md").read_text()
+    assert "2026-01-02, commit `abc1234`; Test CPU, 2 cores" in text
+    assert "| afterwards at least 90% of the throughput are there | 80 requests/s of 100 | **no** |" in text
+    assert text.count("| yes |") == 3
+
+
+def test_the_page_of_the_soak_has_a_chart_that_is_the_same_for_the_same_samples(tmp_path: Path) -> None:
+    soak_page.write(SOAK, table()["machine"], tmp_path / "soak.md")
+    chart = (tmp_path / "soak/soak.svg").read_bytes()
+    assert b"<svg" in chart
+    assert "](soak/soak.svg)" in (tmp_path / "soak.md").read_text()
+    soak_page.write(SOAK, table()["machine"], tmp_path / "soak.md")
+    assert (tmp_path / "soak/soak.svg").read_bytes() == chart
