@@ -20,10 +20,10 @@ from service.http.dispatch import Dispatch, Handler
 from service.http.endpoint import endpoint, handlers
 from service.http.front import Front
 from service.http.gateway import Gateway
+from service.job import Work
 from service.keys import process_keys
 from service.loader import process_models
 from service.registry import Model
-from service.scheduler import Work
 from service.schemas import (
     DecodeRequest,
     EncodeRequest,

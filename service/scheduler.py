@@ -11,13 +11,10 @@ not there for others. A run is short (`run_images` rows), so the loop is never a
 """
 
 import asyncio
-import contextvars
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,188 +23,19 @@ from numpy.typing import NDArray
 
 from service.admission import Admission
 from service.errors import Overloaded
-from service.steps import Arrays, Aside, Run
-from service.telemetry import Record
+from service.job import Job
+from service.steps import Run
 from service.wire import wire
 
 PIECE_ROWS = 16
 """Of a request that has more rows than fit in a run: while one is computed (4 ms of mnist-gan's), all others wait."""
 
-LOOK_AFTER_S = 0.05
-"""A request that takes longer than that is watched for its client's leaving."""
 LET_IN_S = 0.005
 """Between two runs, for what comes in."""
 ASIDE_IMAGES = 64
 """What a request counts for while it is aside: as much as a run."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Part:
-    """A piece of an answer, sent before the next is computed. The headers are those of the answer, with the first."""
-
-    data: bytes
-    headers: Mapping[str, str] | None = None
-
-
-Work = Generator[Run | Aside | Part, Any, Any]
-
-
-Gone = Callable[[], Coroutine[Any, Any, object]]
-"""Returns when a client has left."""
-
-
-class ClientGoneError(Exception):
-    """Nobody waits for the answer any more."""
-
-
-class Job:
-    """The work of a request: what it wants next, and where its results go.
-
-    Args:
-        who: asks for it; see `Admission`.
-        is_gone: whether the client has left, where that can be seen at any time.
-    """
-
-    def __init__(
-        self, work: Work, record: Record, who: object = None, is_gone: Callable[[], bool] | None = None
-    ) -> None:
-        self.record = record
-        self.who = who
-        self._is_gone = is_gone
-        self.waiting_images, self.is_long, self.is_begun = 0, False, False  # the scheduler's accounts
-        self._submitted_s = time.perf_counter()
-        self._work = work
-        self.context = contextvars.copy_context()  # log lines are told apart by it
-        self.loop = asyncio.get_running_loop()
-        self._result: asyncio.Future[Any] = self.loop.create_future()
-        self.is_wanted = True
-        self._timer: asyncio.TimerHandle | None = None
-        self._leaving: asyncio.Task[None] | None = None
-        self.run: Run | None = None
-        self.rows = self.done = 0  # of `run`: all, and those with outputs
-        self._outputs: Arrays = ()
-        self._untold_images = 0  # computed since the last that was told
-
-    async def result(self, deadline_s: float, gone: Gone | None = None) -> Any:
-        """The next Part, or at last what the work returns.
-
-        Args:
-            deadline_s: of the loop's clock.
-            gone: what returns when the client has left. It is asked only where the work takes a while.
-
-        Raises:
-            TimeoutError: the deadline has passed; what is left of the work is not done.
-            ClientGoneError: as little.
-            What the work raises.
-        """
-        look_s = self.loop.time() + LOOK_AFTER_S if gone is not None else deadline_s
-        # A tenth of what `asyncio.timeout` costs.
-        self._timer = self.loop.call_at(min(look_s, deadline_s), self._look, deadline_s, gone)
-        try:
-            return await self._result
-        except asyncio.CancelledError:
-            self._leave_undone()
-            raise
-        finally:
-            self._timer.cancel()
-            if self._leaving is not None:
-                self._leaving.cancel()
-            self._result = self.loop.create_future()
-
-    def _look(self, deadline_s: float, gone: Gone | None) -> None:
-        """It takes a while."""
-        if self.loop.time() >= deadline_s or gone is None:
-            self._give_up(TimeoutError())
-            return
-        self._leaving = self.loop.create_task(self._leave(gone))
-        self._timer = self.loop.call_at(deadline_s, self._give_up, TimeoutError())
-
-    async def _leave(self, gone: Gone) -> None:
-        await gone()
-        self._give_up(ClientGoneError())
-
-    def _give_up(self, error: Exception) -> None:
-        self._leave_undone()
-        self._tell(None, error)
-
-    def _leave_undone(self) -> None:
-        """Nobody waits any more."""
-        self.is_wanted = False
-        self.record.wasted_images += self._untold_images
-        self._untold_images = 0
-
-    # The rest is the scheduler's.
-
-    def is_waited_for(self) -> bool:
-        if self._is_gone is not None and self._is_gone():
-            self._give_up(ClientGoneError())
-        return self.is_wanted
-
-    def advance(self, value: Any = None, error: BaseException | None = None) -> Run | Aside | None:
-        """Work on until it is known what is to be computed; None where who asked has been told instead."""
-        self.run = None
-        try:
-            step = partial(self._work.throw, error) if error else partial(self._work.send, value)
-            wanted = self.context.run(step)
-            if isinstance(wanted, Part):
-                self._tell(wanted, None)
-                return None
-            if isinstance(wanted, Run):
-                self.rows, self.done = wanted.rows.check(wanted.inputs), 0
-                self.run = wanted
-        except StopIteration as stop:
-            self._tell(stop.value, None)
-            return None
-        except Exception as raised:  # whatever it is: the request is answered, and the others go on
-            self._tell(None, raised)
-            return None
-        return wanted
-
-    def begin(self) -> None:
-        """Its first run begins."""
-        self.is_begun = True
-        self.record.wait_s = time.perf_counter() - self._submitted_s
-
-    def take(self, run: Run, outputs: Arrays) -> None:
-        """The outputs of the next rows of `run`. Raises MemoryError where there is no room for them all."""
-        n = len(outputs[0])
-        if n == self.rows:
-            self._outputs = outputs
-        else:
-            self._outputs = self._outputs or run.rows.empty(self.rows)
-            for whole, part in zip(self._outputs, outputs, strict=True):
-                whole[self.done : self.done + n] = part
-        self.done += n
-        self.record.computed_images += n
-        self._untold_images += n
-
-    def outputs(self) -> Arrays:
-        """All outputs of the run; they are the caller's alone from now on."""
-        outputs, self._outputs = self._outputs, ()
-        return outputs
-
-    def aside(self, wanted: Aside) -> Any:
-        """In the thread, which may have kept the job waiting: for nothing, where nobody waits for it any more."""
-        return self.context.run(wanted.call) if self.is_wanted else None
-
-    def drop(self) -> None:
-        try:
-            self._work.close()
-        except Exception:  # nobody waits for it
-            _log.exception("while giving up a request")
-
-    def _tell(self, value: Any, error: Exception | None) -> None:
-        if self._result.done():
-            return  # who asked has left
-        if self._is_gone is not None and self._is_gone():
-            self._leave_undone()
-        self._untold_images = 0
-        if error is None:
-            self._result.set_result(value)
-        else:
-            self._result.set_exception(error)
 
 
 class Scheduler:

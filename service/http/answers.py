@@ -12,10 +12,10 @@ from service import animations, codecs
 from service.animations import GIF
 from service.codecs import PNG, WEBP
 from service.http.calls import Call
+from service.job import Part, Work
 from service.operations import DiscriminatorScore, ElboScore, Encoding, Reconstruction
 from service.registry import Model
 from service.rejection import Kept
-from service.scheduler import Part, Work
 from service.schemas import JSON, NPY, ZIP
 from service.steps import LARGE_BYTES, Steps, aside
 

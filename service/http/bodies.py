@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from starlette.types import Receive
 
 from service.errors import Overloaded, TooLarge
-from service.scheduler import ClientGoneError
+from service.job import ClientGoneError
 
 
 class Bodies:

@@ -19,7 +19,8 @@ from service.admission import Admission
 from service.errors import BadRequest, DeadlineExceeded
 from service.http.bodies import Bodies
 from service.http.calls import RawRequest
-from service.scheduler import ClientGoneError, Job, Part, Scheduler, Work
+from service.job import ClientGoneError, Job, Part, Work
+from service.scheduler import Scheduler
 from service.settings import Settings
 from service.telemetry import RECORD
 from service.wire import IS_GONE, wire

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from service.http.calls import Call, RawRequest, parse
 from service.http.dispatch import Handler
-from service.scheduler import Work
+from service.job import Work
 from service.schemas import Options
 from service.settings import load_settings
 from service.steps import LARGE_BYTES, aside

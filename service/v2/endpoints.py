@@ -17,8 +17,8 @@ from service.errors import BadRequest, MethodNotAllowed
 from service.http import calls, compression
 from service.http.calls import RawRequest
 from service.http.dispatch import Handler
+from service.job import Work
 from service.loader import Models
-from service.scheduler import Work
 from service.schemas import JSON
 from service.settings import Settings
 from service.steps import LARGE_BYTES, aside, run

@@ -15,7 +15,7 @@ from service.errors import BadRequest
 from service.http.calls import RawRequest
 from service.http.dispatch import Dispatch, Handler
 from service.http.gateway import Gateway
-from service.scheduler import Part, Work
+from service.job import Part, Work
 from service.settings import Settings
 from service.steps import aside
 from service.telemetry.logs import request_of_context

@@ -10,7 +10,7 @@ from service import telemetry
 from service.errors import BadRequest
 from service.http.calls import Call, RawRequest
 from service.http.endpoint import endpoint, handlers
-from service.scheduler import Part, Work
+from service.job import Part, Work
 from service.schemas import ImagesAnswer, SampleRequest
 
 

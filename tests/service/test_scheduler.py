@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from service import manifest, telemetry
 from service.admission import Admission
+from service.job import ClientGoneError, Job, Part, Work
 from service.runtime import Graph
-from service.scheduler import ClientGoneError, Job, Part, Scheduler, Work
+from service.scheduler import Scheduler
 from service.steps import aside, run
 from service.telemetry.logs import request_of_context
 
