@@ -62,9 +62,9 @@ bench: .venv/.installed .venv-dev/.installed ## Measure the service beside other
 	$(DEV) -m load_tests.bench $(ARGS)
 
 overload: .venv/.installed .venv-dev/.installed ## Ask five times as much as the service can do, for a minute
-	$(DEV) -m load_tests.overload $(ARGS)
+	$(DEV) -m load_tests.chaos --only overload $(ARGS)
 
-chaos: .venv/.installed .venv-dev/.installed ## Do the service harm, and see what it promised (5 minutes; ARGS="--only waves")
+chaos: .venv/.installed .venv-dev/.installed ## Do the service harm, and see what it promised (8 minutes; ARGS="--only waves")
 	$(DEV) -m load_tests.chaos $(ARGS)
 
 soak: .venv/.installed .venv-dev/.installed ## Everything for 20 minutes: nothing may grow (ARGS="--minutes 2")

@@ -1,28 +1,19 @@
-"""What becomes of requests beyond saturation: `python -m load_tests.overload [--seconds 60] [--times 5]`.
+"""A load beyond saturation.
 
 Requests of 64 images arrive at a constant rate, several times what the service can do. Those it refuses are to be told
 when to come again, and some do, on their connection; those it accepts are to be answered as fast as ever; and
 `/livez` and `/readyz` are asked all the while.
 """
 
-import argparse
 import asyncio
-import json
 import random
-import sys
-import tempfile
 import time
 from collections import Counter, deque
-from dataclasses import asdict, dataclass
-from pathlib import Path
-
-import psutil
+from dataclasses import dataclass
 
 from load_tests.connection import Connection
-from load_tests.generator import FIRST_SEED, Load, Request, arrivals, percentile, run
-from tests.service.server import running
+from load_tests.generator import FIRST_SEED, Load, Request, arrivals, percentile
 
-ROOT = Path(__file__).resolve().parents[1]
 IMAGES = 64
 REQUEST = Request(f"/sample?model=mnist-gan&n={IMAGES}&seed={{seed}}", "application/x-npy")
 CONNECTIONS = 600
@@ -174,63 +165,3 @@ class Overload:
 def overload(port: int, rate: float, seconds: float, return_rate: float = 0.1) -> Overloaded:
     """Put `rate` requests a second on the service, and have a part of the refused come again when told."""
     return asyncio.run(Overload(port, rate, seconds, return_rate).measure())
-
-
-def cpu_per_refusal_us(port: int, process: psutil.Process, seconds: float) -> float:
-    """Microseconds of CPU that a service which refuses everything takes for a request."""
-    before_s = _cpu_s(process)
-    measured = run(Load(port, REQUEST, connections=16, seconds=seconds, warm_up_s=0.0))
-    if set(measured.failed) != {"429"}:
-        raise RuntimeError(f"not everything was refused: {measured}")
-    return 1e6 * (_cpu_s(process) - before_s) / measured.failures
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return float(sum(one.user + one.system for one in times))
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=60.0, help="of the overload (default 60)")
-    parser.add_argument("--times", type=float, default=5.0, help="the capacity (default 5)")
-    parser.add_argument("--python", type=Path, default=ROOT / ".venv/bin/python", help="of the service")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        how = {"python": args.python, "workers": 2}
-        with running(None, Path(scratch), **how) as service:
-            port = int(service.url.rpartition(":")[2])
-            closed, process = (
-                Load(port, REQUEST, connections=8, seconds=5.0),
-                psutil.Process(service.process.pid),
-            )
-            before_s = _cpu_s(process)
-            below = [run(closed) for _ in range(3)]
-            below_s = _cpu_s(process) - before_s
-            capacity_rps = max(measured.rps for measured in below)
-            beyond = overload(port, args.times * capacity_rps, args.seconds)
-            beyond_s = _cpu_s(process) - before_s - below_s
-            time.sleep(2.0)
-            after_rps = run(closed).rps
-        with running(None, Path(scratch), max_queued_images=0, **how) as service:
-            port = int(service.url.rpartition(":")[2])
-            refusal_us = cpu_per_refusal_us(port, psutil.Process(service.process.pid), 3.0)
-    per_answer = {
-        "cpu_ms_per_answer_below": 1000 * below_s / sum(measured.ok for measured in below),
-        "cpu_ms_per_answer_beyond": 1000 * beyond_s / max(beyond.accepted, 1),
-    }
-    told = per_answer | {
-        "capacity_rps": capacity_rps,
-        "after_rps": after_rps,
-        "cpu_per_refusal_us": refusal_us,
-    }
-    told |= {"goodput_of_capacity": beyond.goodput_rps / capacity_rps, "returned_ok": beyond.returned_ok}
-    json.dump(told | asdict(beyond), sys.stdout, indent=2)
-    print()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

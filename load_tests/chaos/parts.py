@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from load_tests.chaos.answers import capacity_rps, port_of
+from load_tests.chaos.answers import capacity_rps
+from load_tests.chaos.beyond import beyond
 from load_tests.chaos.kills import Kills, Stop, kills, stop
-from load_tests.chaos.promises import Figures, Promise
+from load_tests.chaos.promises import Figures
 from load_tests.chaos.reloads import Reloads, copy_of, reloads
 from load_tests.chaos.slow import Slow, slow
 from load_tests.chaos.storms import NORMAL, Timeouts, Wave, timeouts, wave
 from load_tests.generator import Request, run_loop
-from load_tests.overload import Overloaded, overload
 from service import manifest
 from tests.service.server import ROOT, Service, running
 
@@ -24,20 +24,8 @@ REQUEST, LONG, LONGEST = (
     Request(f"/sample?model={MODEL.parent.name}&n={n}&seed={{seed}}", NPY) for n in (64, 1024, 10_000)
 )
 CAPACITY_S = 3.0
-OVERLOAD_TIMES, OVERLOAD_S = 5.0, 60.0
 HEAD_S, PATIENCE_S = 3.0, 6.0
 """Of the service that slow clients are to meet: so that their time is over within the part."""
-
-
-@dataclass(frozen=True)
-class Beyond:
-    """Several times the capacity, in requests a second; `make overload` says what is to come of it."""
-
-    capacity_rps: float
-    overloaded: Overloaded
-
-    def promises(self) -> list[Promise]:
-        return []
 
 
 def _kills(python: Path, scratch: Path) -> Kills:
@@ -72,12 +60,6 @@ def _slow(python: Path, scratch: Path) -> Slow:
         MODELS, scratch, python=python, workers=2, head_timeout_s=HEAD_S, request_timeout_s=PATIENCE_S
     ) as service:
         return run_loop(slow(service, REQUEST, _normal_rps(service), long=LONGEST))
-
-
-def _overload(python: Path, scratch: Path) -> Beyond:
-    with running(MODELS, scratch, python=python, workers=2) as service:
-        most_rps = run_loop(capacity_rps(service.url, REQUEST, CAPACITY_S))
-        return Beyond(most_rps, overload(port_of(service.url), OVERLOAD_TIMES * most_rps, OVERLOAD_S))
 
 
 def _normal_rps(service: Service) -> float:
@@ -120,5 +102,5 @@ PARTS = {
         f"nothing; a head has {HEAD_S:g} seconds here, a request {PATIENCE_S:g}",
         _slow,
     ),
-    "overload": Part("five times what the service can do, for a minute; see `make overload`", _overload),
+    "overload": Part("requests of 64 images, five times as many as the service can do, for a minute", beyond),
 }

@@ -104,7 +104,7 @@ async def slow(
     seconds: float = 18.0,
     before_s: float = 4.0,
     rest_s: float = 3.0,
-    rounds: int = 2,
+    rounds: int = 3,
 ) -> Slow:
     """Let slow clients hang on for `seconds`, beside `normal_rps` of `request`.
 
