@@ -12,7 +12,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 
 from load_tests.connection import Connection
-from load_tests.generator import FIRST_SEED, Load, Request, arrivals, percentile
+from load_tests.generator import FIRST_SEED, Load, Request, arrivals, percentile, run_loop
 
 IMAGES = 64
 REQUEST = Request(f"/sample?model=mnist-gan&n={IMAGES}&seed={{seed}}", "application/x-npy")
@@ -164,4 +164,4 @@ class Overload:
 
 def overload(port: int, rate: float, seconds: float, return_rate: float = 0.1) -> Overloaded:
     """Put `rate` requests a second on the service, and have a part of the refused come again when told."""
-    return asyncio.run(Overload(port, rate, seconds, return_rate).measure())
+    return run_loop(Overload(port, rate, seconds, return_rate).measure())

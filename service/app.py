@@ -40,6 +40,7 @@ from service.steps import Steps
 from service.tensors import Images
 from service.v2 import endpoints as v2
 from service.watcher import Watcher
+from service.wire import wire
 
 settings = load_settings()
 models = process_models()
@@ -174,10 +175,14 @@ def _model(call: Call[Any]) -> Model:
 
 def _wrap(app: ASGIApp) -> ASGIApp:
     resolve = partial(v2.inference, models, settings)
-    served: ASGIApp = Rebalance(Dispatch(app, _handlers, settings, models.wait, resolve))
-    if (keys := process_keys()) is not None:
-        served = Access(served, keys)
-    return Gateway(served, settings)
+    dispatch = Dispatch(app, _handlers, settings, models.wait, resolve)
+    served: ASGIApp = Rebalance(dispatch)
+    if (keys := process_keys()) is not None:  # whoever has none hears no more than that
+        return Gateway(Access(served, keys), settings)
+    gateway = Gateway(served, settings)
+    # A server that stops has more to say to a client.
+    wire.turn_away = lambda scope: None if models.is_stopping else gateway.turn_away(dispatch.refusal, scope)
+    return gateway
 
 
 # mypy takes a decorated class for the class that it was.

@@ -4,9 +4,20 @@ Our launcher's protocol tells it (service/launch/protocol.py); that of `bentoml 
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
+
+from starlette.types import Scope
 
 IS_GONE = "latentry.is_gone"
 """Where the `state` of an ASGI scope keeps what tells at any time whether the client has left."""
+
+
+class Answer(NamedTuple):
+    """What a request is answered with, where no application is asked."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
 class Wire:
@@ -16,6 +27,11 @@ class Wire:
     """Connections and data that have come, and requests that have begun."""
     on_lost: Callable[[object], None] = staticmethod(lambda _client: None)
     """Is called with what ASGI calls the client, (host, port), when its connection has ended."""
+    turn_away: Callable[[Scope], Answer | None] = staticmethod(lambda _scope: None)
+    """Is asked of a request before there is a task for it; an answer turns it away.
+
+    Beyond saturation most of what comes is refused, and what that costs is lost to those who are answered: this way
+    about half of what it costs otherwise."""
 
 
 wire = Wire()

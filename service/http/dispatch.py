@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import telemetry
 from service.admission import Admission
-from service.errors import BadRequest, DeadlineExceeded
+from service.errors import BadRequest, DeadlineExceeded, Overloaded
 from service.http.bodies import Bodies
 from service.http.calls import RawRequest
 from service.job import ClientGoneError, Job, Part, Work
@@ -25,6 +25,7 @@ from service.settings import Settings
 from service.telemetry import RECORD
 from service.wire import IS_GONE, wire
 
+_ADMITTED = "latentry.admitted"
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
 Handler = Callable[[RawRequest], Work]
@@ -69,7 +70,8 @@ class Dispatch:
             async with asyncio.timeout(self._timeout_s):
                 await self._app(scope, receive, send)
             return
-        self._admission.ask(scope["client"])  # before anything is read: a refusal is to cost little
+        if _ADMITTED not in scope.get("state", ()):
+            self._admission.ask(scope["client"])  # before anything is read: a refusal is to cost little
         # The first of a name counts, as elsewhere.
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in reversed(scope["headers"])}
         patience_s = timeout_s(headers, self._timeout_s)
@@ -86,6 +88,17 @@ class Dispatch:
             return
         finally:
             self._bodies.release(len(body))
+
+    def refusal(self, scope: Scope) -> Overloaded | None:
+        """Whether a request is to be turned away, before it is called with it. It is asked once only."""
+        if not self._admission.is_full or self._handler(scope) is None:
+            return None
+        try:
+            self._admission.ask(scope["client"])
+        except Overloaded as error:
+            return error
+        scope["state"][_ADMITTED] = True
+        return None
 
     async def _run(
         self,

@@ -3,8 +3,11 @@
 import asyncio
 import json
 from http import HTTPStatus
+from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Scope
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import MEDIA_TYPE
 from service.wire import IS_GONE, wire
@@ -49,6 +52,24 @@ class Protocol(HttpToolsProtocol):
         self._is_in_head = False
         super().on_headers_complete()
         self.scope["state"][IS_GONE] = self.transport.is_closing
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        # With more requests behind it, or a client that does not read, the answer has to wait: as uvicorn does it.
+        can_be_sent = not (self.pipeline or self.flow.write_paused or self.transport.is_closing())
+        answer = wire.turn_away(cast(Scope, cycle.scope)) if can_be_sent else None
+        if answer is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        lines = [STATUS_LINE[answer.status]]
+        for name, value in (*self.server_state.default_headers, *answer.headers):
+            lines += [name, b": ", value, b"\r\n"]
+        if not cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join([*lines, b"\r\n", answer.body]))
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -11,7 +11,7 @@ import pytest
 
 from load_tests.generator import Load, run
 from load_tests.overload import IMAGES, REQUEST, overload
-from service.admission import KEPT
+from service.admission import KEPT_S
 from service.telemetry.record import FLUSH_S
 from tests.service.http.test_bad_requests import assert_problem
 from tests.service.server import ROOT, serve
@@ -39,16 +39,16 @@ def metric(url: str, line: str) -> float:
 
 def test_beyond_saturation_some_are_told_when_to_come_and_the_rest_are_served_as_before(url: str) -> None:
     capacity_rps = run(Load(port(url), REQUEST, connections=4, seconds=1.5)).rps
-    beyond = overload(port(url), 5 * capacity_rps, 5.0)
+    beyond = overload(port(url), 5 * capacity_rps, 5.0, return_rate=0.5)
     # The bounds are wide, as others may want the cores; `make overload` says how much it is.
     assert beyond.goodput_rps > 0.3 * capacity_rps
     assert beyond.refused > beyond.accepted
     assert beyond.refused_without_time == 0
     assert beyond.other == {}
     assert beyond.returned > 10
-    assert beyond.returned_ok > 0.9
+    assert beyond.returned_ok > 0.8
     # What may wait, what is kept beside it for who comes when told, and the run that goes on.
-    bound_ms = 1000 * ((1 + KEPT) * QUEUED_IMAGES + 2 * IMAGES) / (IMAGES * beyond.goodput_rps)
+    bound_ms = 1000 * (KEPT_S + (QUEUED_IMAGES + 2 * IMAGES) / (IMAGES * beyond.goodput_rps))
     assert beyond.p99_ms is not None
     assert beyond.p99_ms < 3 * bound_ms
     assert beyond.health_asked > 20
@@ -131,3 +131,34 @@ def test_a_service_that_takes_nothing_is_alive_and_says_when_to_come(tmp_path: P
         assert httpx.post(f"{url}/v2/models/mnist-gan.generate/infer", json={}).status_code == 429
         for path in ("/livez", "/readyz", "/metrics", "/models"):
             assert httpx.get(f"{url}{path}").status_code == 200
+
+
+def test_who_is_turned_away_can_go_on(models_dir: Path, tmp_path: Path) -> None:
+    """Bodies, requests one behind the other, clients of HTTP/1.0: what comes next is answered as ever."""
+    short = b"POST /sample?model=tiny-gan HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+    with serve(models_dir, tmp_path, workers=1, max_queued_images=0) as url:
+        with socket.create_connection(("127.0.0.1", port(url)), timeout=10) as one:
+            one.sendall(short)
+            first = one.recv(65536)
+            one.sendall(20 * short + b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            rest = b""
+            while piece := one.recv(65536):
+                rest += piece
+        assert first.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+        assert rest.count(b"HTTP/1.1 429 ") == 20
+        assert rest.count(b"HTTP/1.1 200 ") == 1
+        assert rest.rindex(b"HTTP/1.1 429 ") < rest.index(b"HTTP/1.1 200 ")
+        with socket.create_connection(("127.0.0.1", port(url)), timeout=10) as old:
+            old.sendall(short.replace(b"1.1", b"1.0"))
+            answer = b""
+            while piece := old.recv(65536):
+                answer += piece
+        assert b"connection: close" in answer
+        answers = [
+            httpx.post(f"{url}{path}", headers={"X-Request-Id": "mine"}) for path in ("/sample", "/v2/x")
+        ]
+        assert [answer.status_code for answer in answers] == [429, 404]
+        assert answers[0].headers.keys() - {"date", "retry-after"} == answers[1].headers.keys() - {"date"}
+        assert {answer.headers["x-request-id"] for answer in answers} == {"mine"}
+        counted = 'latentry_requests_total{model="",operation="sample",status="429"}'
+        assert metric(url, counted) == 23
