@@ -58,10 +58,10 @@ study: .venv-dev/.installed ## Reproduce a study of docs/studies: make study NAM
 load: .venv-dev/.installed ## Load-test the service; fails when it is worse than load_tests/budgets.toml
 	$(DEV) -m load_tests.run $(ARGS)
 
-bench: .venv/.installed .venv-dev/.installed ## Measure the service beside others; writes docs/benchmarks.md (25 minutes)
+bench: .venv/.installed .venv-dev/.installed ## Measure the service beside others; writes docs/benchmarks.md (half an hour)
 	$(DEV) -m load_tests.bench $(ARGS)
 
-overload: .venv/.installed .venv-dev/.installed ## Ask five times as much as the service can do, for a minute
+overload: .venv/.installed .venv-dev/.installed ## Ask five times what the service can do, for a minute: a part of the chaos
 	$(DEV) -m load_tests.chaos --only overload $(ARGS)
 
 chaos: .venv/.installed .venv-dev/.installed ## Do the service harm, and see what it promised (8 minutes; ARGS="--only waves")

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 from service.errors import Overloaded
 
-KEPT = 1.0
-"""Of a room, beside it: for those who come back when they were told to, which is in whole seconds: many at a time."""
-BOOKED = 0.8
-"""Of each second: so that those who come a little too many or too late at once do not add up."""
+BOOKED_US = 700_000
+"""Of each second. Under overload less is done than lately was, as refusals take time too, and some come late."""
+KEPT_S = 1.0
+"""Beside a room, for so much work of those who come back when they were told to. Times are told in whole seconds: those
+of one may all come at once."""
 LONGEST_S = 300
 """What is told at the most. Who would have to wait for longer is told that too, and has no place."""
 EARLY_S, LATE_S = 0.5, 5.0
@@ -31,10 +32,10 @@ _LATELY = 0.1  # weight of the newest in running means
 
 @dataclass(frozen=True)
 class Place:
-    """Work of `work_s` seconds, expected at `second` of the clock."""
+    """Work of so many microseconds, expected at `second` of the clock."""
 
     second: int
-    work_s: float
+    work_us: int
 
 
 class Admission:
@@ -52,13 +53,18 @@ class Admission:
         self._request_images = 1.0
         self._computed_s: float | None = None  # the last run, if others waited when it ended
         self._places: dict[object, Place] = {}
-        self._booked_s: defaultdict[int, float] = defaultdict(float)  # second -> work
+        self._booked_us: defaultdict[int, int] = defaultdict(int)  # second -> work
         self._forgot_s = -math.inf
 
     @property
     def images(self) -> int:
         """All that wait."""
         return sum(self._waiting.values())
+
+    @property
+    def is_full(self) -> bool:
+        """Of short requests; as long as it is not, nobody is turned away before it is known what is wanted."""
+        return self._waiting[False] >= self._limit
 
     def ask(self, who: object, images: int | None = None) -> None:
         """May a request of `who`, a connection, wait here?
@@ -74,28 +80,30 @@ class Admission:
             return
         now_s = self._clock()
         self._forget(now_s)
-        place = self._places.get(who)
+        place = self._places.pop(who, None)
         is_expected = place is not None and place.second - EARLY_S <= now_s
-        if waiting < (1 + KEPT * is_expected) * self._limit:
-            if is_expected:
-                self.leave(who)
+        if place is not None and not is_expected:
+            self._release(place)
+        kept = KEPT_S / self._image_s if is_expected and self._image_s else 0.0
+        if waiting < self._limit + kept:
             return
-        self.leave(who)
         raise Overloaded(
             f"{waiting:,} images wait for their turn here, and no more than {self._limit:,} may",
             retry_after_s=self._book(who, now_s, images or self._request_images),
         )
 
     def leave(self, who: object) -> None:
-        """`who` has come, or will not: others may have the place."""
-        place = self._places.pop(who, None)
-        if place is None:
-            return
-        second, left_s = place.second, place.work_s
-        while left_s > 0 and second in self._booked_s:
-            part_s = min(left_s, self._booked_s[second])
-            self._booked_s[second] -= part_s
-            left_s -= part_s
+        """`who` will not come: others may have the place."""
+        if (place := self._places.pop(who, None)) is not None:
+            self._release(place)
+
+    def _release(self, place: Place) -> None:
+        """Not of whoever came when told, or a little before: their second would be given away twice."""
+        second, left_us = place.second, place.work_us
+        while left_us > 0 and second in self._booked_us:
+            part_us = min(left_us, self._booked_us[second])
+            self._booked_us[second] -= part_us
+            left_us -= part_us
             second += 1
 
     def count(self, images: int, *, is_long: bool) -> None:
@@ -120,15 +128,16 @@ class Admission:
         earliest = max(math.ceil(now_s + self.images * self._image_s), math.floor(now_s) + 1)
         latest = math.floor(now_s) + LONGEST_S
         second = min(earliest, latest)
-        while second < latest and self._booked_s.get(second, 0.0) >= BOOKED:
+        while second < latest and self._booked_us.get(second, 0) >= BOOKED_US:
             second += 1
         if second < latest and len(self._places) < MOST_PLACES:
-            self._places[who] = place = Place(second, images * self._image_s)
-            left_s, at = place.work_s, second
-            while left_s > 0:
-                room_s = BOOKED - self._booked_s[at]
-                self._booked_s[at] = BOOKED if left_s >= room_s else self._booked_s[at] + left_s
-                left_s, at = left_s - room_s, at + 1
+            work_us = round(1e6 * images * self._image_s)
+            self._places[who] = Place(second, work_us)
+            at = second
+            while work_us > 0:
+                part_us = min(work_us, BOOKED_US - self._booked_us[at])
+                self._booked_us[at] += part_us
+                work_us, at = work_us - part_us, at + 1
         return min(max(math.ceil(second - now_s), 1), LONGEST_S)
 
     def _forget(self, now_s: float) -> None:
@@ -138,5 +147,5 @@ class Admission:
         self._forgot_s = now_s
         for who in [who for who, place in self._places.items() if place.second + LATE_S <= now_s]:
             self.leave(who)
-        for second in [second for second in self._booked_s if second < now_s - LATE_S]:
-            del self._booked_s[second]
+        for second in [second for second in self._booked_us if second < now_s - LATE_S]:
+            del self._booked_us[second]

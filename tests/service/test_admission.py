@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.admission import BOOKED, KEPT, LATE_S, LONGEST_S, Admission
+from service.admission import BOOKED_US, KEPT_S, LATE_S, LONGEST_S, Admission
 from service.errors import Overloaded
 
 LIMIT, IMAGE_S, SIZE = 100, 0.05, 10
@@ -60,20 +60,20 @@ def test_long_requests_do_not_keep_short_ones_out_nor_the_other_way(admission: A
 
 def test_the_time_told_is_what_the_work_before_takes(admission: Admission) -> None:
     admission.count(LIMIT, is_long=False)  # 5 s of work
-    # 0.5 s a request behind it, and each second takes 0.8 of work.
-    assert [refused(admission, who) for who in range(6)] == [5, 5, 6, 6, 7, 8]
+    # 0.5 s a request behind it, and each second takes 0.7 of work.
+    assert [refused(admission, who) for who in range(6)] == [5, 5, 6, 7, 7, 8]
 
 
 def test_a_long_request_takes_its_seconds(admission: Admission) -> None:
     admission.count(LIMIT, is_long=True)
-    assert refused(admission, "a", 80) == 5  # 4 s of work, in five seconds
-    assert refused(admission, "b", 80) == 10
+    assert refused(admission, "a", 70) == 5  # 3.5 s of work, in five seconds
+    assert refused(admission, "b", 70) == 10
 
 
 def test_all_the_seconds_until_then_are_given_away_once(admission: Admission, clock: Clock) -> None:
     admission.count(LIMIT, is_long=False)
     told = [refused(admission, who) for who in range(400)]
-    assert max(told) == pytest.approx(5 + 400 * SIZE * IMAGE_S / BOOKED, abs=2)
+    assert max(told) == pytest.approx(5 + 400 * SIZE * IMAGE_S / (BOOKED_US / 1e6), abs=2)
     for who in range(0, 400, 2):  # half of them leave
         admission.leave(who)
     again = [refused(admission, 1000 + who) for who in range(200)]
@@ -122,7 +122,7 @@ def test_who_comes_when_told_finds_room_that_others_do_not(admission: Admission,
     clock.now_s += seconds
     refused(admission, "new")
     admission.ask("polite")
-    admission.count(int(KEPT * LIMIT), is_long=False)  # also that room has an end
+    admission.count(int(KEPT_S / IMAGE_S), is_long=False)  # also that room has an end
     clock.now_s += refused(admission, "polite")
     refused(admission, "polite")
 
@@ -138,3 +138,15 @@ def test_a_place_is_not_kept_for_ever(admission: Admission, clock: Clock) -> Non
     admission.count(LIMIT, is_long=False)
     clock.now_s += refused(admission, "late") + LATE_S
     refused(admission, "late")
+
+
+def test_a_second_is_not_given_away_twice(clock: Clock) -> None:
+    made = Admission(1, clock)
+    made.computed(1, 0.1)
+    made.count(1, is_long=False)
+    assert [refused(made, who) for who in range(8)] == [1] * 7 + [2]
+    clock.now_s += 0.6
+    made.ask(0)  # a little early
+    assert refused(made, "new") == 2
+    made.leave(1)
+    assert refused(made, "newer") == 1
