@@ -224,16 +224,19 @@ def _method(table: Table) -> str:
         if limit
     ]
     return (
-        "One server runs at a time; in each round all have their turn. A turn: start, 64 answers compared with "
-        f"Latentry's, warm-up, {settings['seconds']:g} s a closed loop for each number of connections, images and "
-        f"media type, then the open loop in steps of {settings['open_seconds']:g} s: rates from 0.7 of the best closed "
-        f"loop, times {goodput.FACTOR:g} until p99 is beyond {goodput.P99_MS:.0f} ms, a request fails, or less than "
-        f"{goodput.BEHIND:.0%} are answered in time, then {goodput.HALVINGS} halvings; a rate counts as not kept when "
+        "In each round all servers are started, one after the other; 64 answers of each are compared with Latentry's; "
+        "it is warmed up, and stopped where it stands (SIGSTOP). For each number of connections, images and media type "
+        f"each goes on for a closed loop of {settings['seconds']:g} s, one right after the other, so that a machine "
+        "that is slower at times is so for all of them (Ray Serve and Triton do not bear it and have a turn of their "
+        "own, at the end of the round). Then each has its open loop, in steps of "
+        f"{settings['open_seconds']:g} s: rates from 0.7 of the best closed loop, times {goodput.FACTOR:g} until p99 "
+        f"is beyond {goodput.P99_MS:.0f} ms, a request fails, or less than {goodput.BEHIND:.0%} are answered in time, "
+        f"then {goodput.HALVINGS} halvings; a rate counts as not kept when "
         f"it was not kept {goodput.TRIES} times. In the open loop a latency counts from the moment that the request "
         "was due, so that a stall is felt by all that it kept waiting (no coordinated omission). Each request has "
         "another seed. The load generator ([`load_tests/generator.py`](../load_tests/generator.py)) is one process on "
         f"the same cores; it took at most {bench_numbers.generator_cpu(table):.0%} of one. The limit is onnxruntime "
-        f"without a service, {table['workers']} processes at once, before the first round and after each: "
+        f"without a service, {table['workers']} processes at once, before each cell of each round: "
         f"{'; '.join(told)}.\n\n"
         'Make it again with `make bench` (`ARGS="--quick --only latentry granian"` for less); '
         "`make bench ARGS=--render` renders this page from [the raw results](benchmarks/results.json)."

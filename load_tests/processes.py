@@ -76,6 +76,20 @@ def memory(pid: int) -> list[Memory]:
     return sorted(found, key=lambda item: -item.pss_bytes)
 
 
+def stop(pid: int) -> None:
+    """Where they stand: a process and all below it."""
+    for process in _tree(pid):
+        with suppress(psutil.Error):
+            process.suspend()
+
+
+def go_on(pid: int) -> None:
+    """A process, and all below it, from where they were stopped."""
+    for process in reversed(_tree(pid)):
+        with suppress(psutil.Error):
+            process.resume()
+
+
 def each_held(pid: int) -> dict[int, Held]:
     """By a process, which comes first, and by each of those below it."""
     found = {}

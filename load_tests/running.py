@@ -44,6 +44,13 @@ class Running:
     def memory(self) -> list[processes.Memory]:
         return processes.memory(self.process.pid)
 
+    def stop(self) -> None:
+        """Where it stands: it takes no CPU until it goes on."""
+        processes.stop(self.process.pid)
+
+    def go_on(self) -> None:
+        processes.go_on(self.process.pid)
+
     def check(self, sampler: Sampler) -> None:
         """Ask for many answers at a time, and compare each with what Latentry computes.
 

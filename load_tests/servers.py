@@ -51,6 +51,8 @@ class Server:
     request: Callable[[int, str], Request] = _by_query
     variables: Callable[[Place], dict[str, str]] = lambda _: {}
     unwrap: Callable[[Mapping[str, str], bytes], bytes] = _answer_itself
+    bears_a_stop: bool = True
+    """That its processes are stopped for minutes (SIGSTOP), and go on."""
 
 
 def _latentry(place: Place) -> list[str]:
@@ -194,6 +196,7 @@ SERVERS = (
         "https://docs.ray.io/en/latest/serve/key-concepts.html",
         _module("ray_serve"),
         variables=lambda place: {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(place.scratch)},
+        bears_a_stop=False,
     ),
     Server(
         "mlserver",
@@ -227,5 +230,6 @@ SERVERS = (
         request=_by_tensor,
         variables=_triton_variables,
         unwrap=_tensor,
+        bears_a_stop=False,
     ),
 )

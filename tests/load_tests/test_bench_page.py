@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from load_tests import bench, bench_numbers, bench_page
+from load_tests import bench, bench_numbers, bench_page, bench_round
 from load_tests.bench_numbers import Row
 from load_tests.peers.sampler import NPY, PNG
 from tests.load_tests import results
@@ -98,11 +98,11 @@ def test_numbers_of_a_busy_machine_are_said_to_be_void() -> None:
 
 def test_a_fault_is_told_in_one_line_without_folders() -> None:
     error = RuntimeError("no such file:\n  /home/someone/place/.venv-peers/ray/bin/python; asked /sample?n=1")
-    assert bench.plain(error) == "no such file: python; asked /sample?n=1"
+    assert bench_round.plain(error) == "no such file: python; asked /sample?n=1"
 
 
 def test_the_quick_form_leaves_the_published_page_alone() -> None:
     assert bench.parse_args([]).page == bench_page.PAGE
     quick = bench.parse_args(["--quick"])
-    assert quick.page.parent == quick.results.parents[1] == bench.ROOT / "load_tests" / "results"
+    assert quick.page.parent == quick.results.parents[1] == bench_round.ROOT / "load_tests" / "results"
     assert bench.parse_args([]).results == bench_page.PAGE.parent / "benchmarks" / "results.json"

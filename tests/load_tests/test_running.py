@@ -1,7 +1,9 @@
 """Servers of the benchmark: started, compared, counted, ended. Latentry alone: peers have other environments."""
 
+import http.client
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +33,11 @@ def test_latentry_is_started_measured_and_ended(tmp_path: Path) -> None:
         measured = run(load)
         assert measured.ok > 0
         assert measured.failed == {}
+        server.stop()
+        with pytest.raises(TimeoutError):
+            _ask_once(server, timeout_s=0.5)
+        server.go_on()
+        assert _ask_once(server, timeout_s=10) == 200
         pids = [process.pid for process in psutil.Process(server.process.pid).children(recursive=True)]
         with pytest.raises(ServerError, match="answers 400 to /sample"):
             _asked_for_nothing(server).check(Sampler())
@@ -38,6 +45,13 @@ def test_latentry_is_started_measured_and_ended(tmp_path: Path) -> None:
             _asked_for_other_seeds(server).check(Sampler())
     assert server.process.poll() is not None
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids)
+
+
+def _ask_once(server: Running, timeout_s: float) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout_s)
+    with closing(connection):
+        connection.request("GET", "/livez")
+        return connection.getresponse().status
 
 
 def _asked_for_nothing(server: Running) -> Running:

@@ -1,0 +1,242 @@
+"""One round of the benchmark: every cell of every server, the servers in turns.
+
+All servers are started, checked and then stopped where they stand (SIGSTOP). For each cell each goes on for as long as
+it takes to measure it: so the servers' numbers of a cell are seconds apart, and a machine that is slower at times is so
+for all of them. A server that does not bear it has a turn of its own.
+"""
+
+import argparse
+import http.client
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import psutil
+
+from load_tests import environments, goodput, limit
+from load_tests.bench_numbers import LATENTRY
+from load_tests.bench_results import WORKERS, Results
+from load_tests.generator import Load, Measured
+from load_tests.peers.sampler import GRAPH, NPY, PNG, Sampler
+from load_tests.running import Running, ServerError, StartError, running
+from load_tests.servers import Server
+
+ROOT = Path(__file__).resolve().parents[1]
+OPEN_CONNECTIONS = 64
+WARM_UP_S = 0.3
+START_AT = 0.7
+"""Where the search for the goodput starts, as a part of the best closed loop."""
+STEADY_AT = 0.7
+"""What Latentry is asked to keep up, as a part of what it can do."""
+START_TRIES = 2
+"""On a busy machine a server can miss deadlines of its own."""
+FAULTS = (
+    ServerError,
+    environments.NotInstalledError,
+    OSError,
+    http.client.HTTPException,
+    subprocess.SubprocessError,
+)
+"""What a server can do to its own row."""
+GENERATOR_S = 60.0
+"""Longer than any load; a generator that takes longer hangs."""
+
+
+class Round:
+    """Measures servers, and puts what it finds into `results`."""
+
+    def __init__(self, number: int, args: argparse.Namespace, results: Results, sampler: Sampler) -> None:
+        self._number = number
+        self._args = args
+        self._results = results
+        self._sampler = sampler
+
+    def measure(self, servers: Sequence[Server]) -> None:
+        """What goes wrong with a server is a line of its row; what was measured of it by then is kept."""
+        self._in_turns([server for server in servers if server.bears_a_stop])
+        for server in servers:
+            if not server.bears_a_stop:
+                self._in_turns([server])
+
+    def _in_turns(self, servers: Sequence[Server]) -> None:
+        with ExitStack() as stack:
+            started = [run for server in servers if (run := self._start(server, stack)) is not None]
+            runs = list(started)
+            with self._memory(started):
+                for n, media_type, connections in itertools.product(
+                    (1, 64), (NPY, PNG), self._args.connections
+                ):
+                    if any(run.server.name == LATENTRY for run in runs):
+                        self._measure_limit()
+                    self._say(f"{n} x {media_type}, {connections} connections")
+                    for run in list(runs):
+                        with self._turn(run, runs):
+                            self._closed_loop(run, n, media_type, connections)
+                for run in list(runs):
+                    self._say(f"{run.server.label}, open loop")
+                    with self._turn(run, runs):
+                        self._open_loops(run)
+
+    def _start(self, server: Server, stack: ExitStack) -> Running | None:
+        """Start and check a server, and stop it where it stands until its first turn. None: it cannot be had."""
+        row = self._results.server(server.name)
+        self._say(server.label)
+        for attempt in range(1, START_TRIES + 1):
+            try:
+                python = interpreter(server, self._args)
+                if "versions" not in row:
+                    row["versions"] = environments.versions(python, server.packages)
+                    row["environment_bytes"] = environments.size_bytes(python)
+                scratch = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
+                folder = Path(stack.enter_context(scratch))
+                run = stack.enter_context(running(server, python, folder, workers=WORKERS))
+                stack.callback(run.go_on)  # before it is ended
+                row["start_s"].append(run.start_s)
+                run.check(self._sampler)
+                warm_up = Load(
+                    run.port, server.request(1, NPY), seconds=self._args.warm_up_seconds, seed=1000
+                )
+                generate(replace(warm_up, warm_up_s=0.0))
+            except FAULTS as error:
+                again = isinstance(error, StartError) and attempt < START_TRIES
+                self._note(server, error, " (it is tried again)" * again)
+                if again:
+                    continue
+                return None
+            run.stop()
+            return run
+        return None
+
+    @contextmanager
+    def _turn(self, run: Running, runs: list[Running]) -> Iterator[None]:
+        """A server goes on for a while. With a fault it is out of `runs`."""
+        run.go_on()
+        try:
+            yield
+            if (status := run.process.poll()) is not None:
+                raise ServerError(f"ended with status {status}")
+        except FAULTS as error:
+            runs.remove(run)
+            self._note(run.server, error)
+        finally:
+            run.stop()
+            self._results.save()
+
+    @contextmanager
+    def _memory(self, runs: Sequence[Running]) -> Iterator[None]:
+        """Of all servers, at the end."""
+        try:
+            yield
+        finally:
+            for run in runs:
+                memory = [asdict(process) for process in run.memory()]
+                self._results.server(run.server.name)["memory"].append(memory)
+            self._results.save()
+
+    def _closed_loop(self, run: Running, n: int, media_type: str, connections: int) -> None:
+        measured = generate(
+            Load(
+                run.port,
+                run.server.request(n, media_type),
+                connections=connections,
+                seconds=self._args.seconds,
+                warm_up_s=WARM_UP_S,
+                seed=self._number,
+                body_bytes=run.lengths[n, media_type],
+            )
+        )
+        cell = {"round": self._number, "n": n, "media_type": media_type, "connections": connections}
+        self._results.server(run.server.name)["closed"].append(cell | asdict(measured))
+
+    def _open_loops(self, run: Running) -> None:
+        """The goodput of one server, and for Latentry its latency at a part of its capacity; n = 1, npy."""
+        row = self._results.server(run.server.name)
+        cells = [
+            cell
+            for cell in row["closed"]
+            if (cell["round"], cell["n"], cell["media_type"]) == (self._number, 1, NPY)
+        ]
+        seconds = self._args.open_seconds
+        closed = Load(
+            run.port,
+            run.server.request(1, NPY),
+            connections=OPEN_CONNECTIONS,
+            seconds=seconds,
+            warm_up_s=WARM_UP_S,
+            seed=self._number,
+            body_bytes=run.lengths[1, NPY],
+        )
+
+        def arrive(rate: float, seconds: float = seconds) -> Measured:
+            return generate(replace(closed, mode="open", rate=rate, seconds=seconds))
+
+        most_rps = max(cell["rps"] for cell in cells)
+        steps = goodput.search(arrive, START_AT * most_rps)
+        kept = goodput.best(steps)
+        row["open"].append(
+            {
+                "round": self._number,
+                "goodput_rps": kept.rate if kept else 0.0,
+                "steps": [{"rate": step.rate, "kept": step.kept, **asdict(step.measured)} for step in steps],
+            }
+        )
+        if run.server.name == LATENTRY:
+            # Measured right before: a part of what it could do minutes ago may be more than it can do now.
+            capacity_rps = generate(closed).rps
+            rate = STEADY_AT * capacity_rps
+            told = {"round": self._number, "capacity_rps": capacity_rps, "rate": rate}
+            steady = arrive(rate, self._args.steady_seconds)
+            row["steady"].append(told | asdict(steady))
+
+    def _measure_limit(self) -> None:
+        """Images a second of onnxruntime alone, in batches of 1 and of 64; what others took of the cores before."""
+        busy = psutil.cpu_percent(interval=0.5) / 100
+        seconds = self._args.limit_seconds
+        found = {
+            str(n): limit.images_per_s(GRAPH.parent, ["generate"], n, processes=WORKERS, seconds=seconds)
+            for n in (1, 64)
+        }
+        self._results.table["limits"].append({"busy": busy} | found)
+
+    def _note(self, server: Server, error: Exception, more: str = "") -> None:
+        fault = {"round": self._number, "fault": plain(error) + more}
+        self._results.server(server.name)["faults"].append(fault)
+        print(f"  {server.label}: {error}", file=sys.stderr)
+
+    def _say(self, what: str) -> None:
+        print(f"round {self._number} of {self._args.rounds}: {what} ...", flush=True)
+
+
+def generate(load: Load) -> Measured:
+    """Put a load on a server from a process of its own."""
+    command = [sys.executable, "-m", "load_tests.generator", json.dumps(asdict(load))]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=load.seconds + GENERATOR_S
+    )
+    return Measured(**json.loads(done.stdout))
+
+
+def plain(error: Exception) -> str:
+    """What an error says: one line, cut short, without the folders of this machine."""
+    return re.sub(r"(/[\w.@~-]+)+/", "", " ".join(str(error).split()))[:400]
+
+
+def interpreter(server: Server, args: argparse.Namespace) -> Path:
+    """Of the server's environment; a peer's is made first.
+
+    Raises:
+        NotInstalledError: it cannot be had.
+    """
+    if server.environment is not None:
+        return environments.prepare(server.environment)
+    python: Path = args.python.absolute()  # not resolved: a venv's interpreter is a link
+    if not python.exists():
+        raise environments.NotInstalledError(f"{args.python} is not there: `make bench` makes it")
+    return python
