@@ -63,7 +63,7 @@ class Asked:
     log: str
 
 
-def ask(url: str, examples: int, phases: Sequence[str] = PHASES) -> Asked:
+def ask(url: str, examples: int, phases: Sequence[str] = PHASES, checks: Sequence[str] = CHECKS) -> Asked:
     """Have schemathesis ask for everything that the service at `url` describes.
 
     Args:
@@ -81,7 +81,7 @@ def ask(url: str, examples: int, phases: Sequence[str] = PHASES) -> Asked:
                     "run",
                     f"{url}/docs.json",
                 ),
-                *(f"--phases={','.join(phases)}", f"--checks={','.join(CHECKS)}"),
+                *(f"--phases={','.join(phases)}", f"--checks={','.join(checks)}"),
                 *(f"--max-examples={examples}", f"--report-json-path={report}", "--no-color"),
             ],
             cwd=ROOT,

@@ -126,6 +126,8 @@ def test_an_answer_that_is_not_as_described_is_found() -> None:
 def test_the_service_is_as_described(tmp_path: Path) -> None:
     """What schemathesis counts up rather than draws, which is nearly the same each time."""
     with serve(None, tmp_path, workers=1, **api.LIMITS) as url:
-        asked = api.ask(url, 1, ["examples", "coverage"])
+        # Whether a request is wrong cannot always be told from the schema alone: `make fuzz` looks at those.
+        checks = [check for check in api.CHECKS if check != "negative_data_rejection"]
+        asked = api.ask(url, 1, ["examples", "coverage"], checks)
     assert asked.failures == [], asked.log
     assert asked.cases > 1000
