@@ -6,6 +6,7 @@ from them alone.
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,6 +74,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     if not args.render:
+        # Whoever ends it ends the servers: one that was stopped where it stands would stay for ever.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         run_all([server for server in SERVERS if server.name in args.only], args)
     bench_page.write(json.loads(args.results.read_text()), args.page)
     print(f"{args.page}\n{args.results}")
