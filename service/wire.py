@@ -31,7 +31,7 @@ class Wire:
     """Is asked of a request before there is a task for it; an answer turns it away.
 
     Beyond saturation most of what comes is refused, and what that costs is lost to those who are answered: this way
-    about half of what it costs otherwise."""
+    a fifth less (CPU of the event loop, two pairs of runs in turns)."""
 
 
 wire = Wire()
