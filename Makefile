@@ -32,7 +32,8 @@ serve: .venv/.installed ## Serve models/ on 127.0.0.1:3000 (HOST=, PORT=)
 	@exec $(SERVE) -m service --host "$(HOST)" --port "$(PORT)"
 
 test: check .venv/.installed ## Prove that everything works: check, then all the tests
-	$(DEV) -m pytest
+	$(DEV) -m pytest tests/training -n 2 --dist loadfile
+	$(DEV) -m pytest --ignore=tests/training
 
 check: .venv-dev/.installed ## Lint, formatting and types
 	$(DEV) -m ruff check .
