@@ -6,7 +6,10 @@ Without the variable (tests, one process) the same code counts in memory.
 """
 
 import os
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections import Counter as Counts
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -119,31 +122,47 @@ _served: set[str] = set()
 _infos: set[tuple[str, str, str]] = set()
 
 
-def count(
-    operation: str,
-    model: str,
-    status: int,
-    *,
-    seconds: float,
-    wait_s: float,
-    inference_s: float,
-    images: int,
-    computed_images: int,
-    wasted_images: int,
-) -> None:
-    """Add a request that was answered. `model`: any name; see `_label`."""
-    series = _series(operation, _label(model), status)
-    series.requests.inc()
-    series.seconds.observe(seconds)
-    if inference_s:
-        series.inference_seconds.observe(inference_s)
-        series.wait_seconds.observe(wait_s)
-    if images:
-        series.images.inc(images)
-    if computed_images:
-        series.computed_images.inc(computed_images)
-    if wasted_images:
-        series.wasted_images.inc(wasted_images)
+class Answered(NamedTuple):
+    """A request that was. `model`: any name; see `_label`. Where nothing was computed, `inference_s` is 0."""
+
+    operation: str
+    model: str
+    status: int
+    seconds: float
+    wait_s: float
+    inference_s: float
+    images: int
+    computed_images: int
+    wasted_images: int
+
+
+def count(requests: Iterable[Answered]) -> None:
+    """Add requests. Those of a series are added up first: 4 us each, of 40 at a time; 24 us one by one."""
+    by_series: defaultdict[tuple[str, str, int], list[Answered]] = defaultdict(list)
+    for request in requests:
+        by_series[request.operation, _label(request.model), request.status].append(request)
+    for labels, group in by_series.items():
+        series = _series(*labels)
+        series.requests.inc(len(group))
+        _observe(series.seconds, [request.seconds for request in group])
+        if computed := [request for request in group if request.inference_s]:
+            _observe(series.inference_seconds, [request.inference_s for request in computed])
+            _observe(series.wait_seconds, [request.wait_s for request in computed])
+        for counter, images in (
+            (series.images, sum(request.images for request in group)),
+            (series.computed_images, sum(request.computed_images for request in group)),
+            (series.wasted_images, sum(request.wasted_images for request in group)),
+        ):
+            if images:
+                counter.inc(images)
+
+
+def _observe(histogram: Histogram, values: Sequence[float]) -> None:
+    """What `histogram.observe` of each does; the library has no call for several."""
+    histogram._sum.inc(sum(values))
+    buckets = Counts(bisect_left(histogram._upper_bounds, value) for value in values)
+    for i, n in buckets.items():
+        histogram._buckets[i].inc(n)
 
 
 def show_in_flight(requests: int) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextvars import Token
+from contextvars import Context, Token, copy_context
 from functools import cache
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -52,11 +52,25 @@ class Record:
         self._token: Token[logs.Request | None] | None = None
         self._start_s = 0.0
 
-    def __enter__(self) -> Self:
+    def begin(self) -> Self:
+        """Time runs from now."""
         _ledger.begin()
-        self._token = logs.request_of_context.set(self)
         self._start_s = time.perf_counter()
         return self
+
+    def end(self) -> None:
+        """It is answered."""
+        _ledger.end(_Ended(self, time.perf_counter() - self._start_s, time.time()))
+
+    def context(self) -> Context:
+        """A copy of the current context, in which log lines carry whose they are."""
+        context = copy_context()
+        context.run(logs.request_of_context.set, self)
+        return context
+
+    def __enter__(self) -> Self:
+        self._token = logs.request_of_context.set(self)
+        return self.begin()
 
     def __exit__(
         self,
@@ -64,7 +78,7 @@ class Record:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _ledger.end(_Ended(self, time.perf_counter() - self._start_s, time.time()))
+        self.end()
         if self._token is not None:
             logs.request_of_context.reset(self._token)
 
@@ -98,26 +112,29 @@ class _Ledger:
         self._news.clear()
         metrics.show_in_flight(self._in_flight)
         metrics.show_queue(self.queue())
-        lines = []
+        answered, lines = [], []
         while self._ended:
             try:
                 record, seconds, time_s = self._ended.popleft()
             except IndexError:  # someone else settles too
                 break
-            metrics.count(
-                record.operation,
-                record.model,
-                record.status,
-                seconds=seconds,
-                wait_s=record.wait_s,
-                inference_s=record.inference_s,
-                images=record.images,
-                computed_images=record.computed_images,
-                wasted_images=record.wasted_images,
+            answered.append(
+                metrics.Answered(
+                    record.operation,
+                    record.model,
+                    record.status,
+                    seconds,
+                    record.wait_s,
+                    record.inference_s,
+                    record.images,
+                    record.computed_images,
+                    record.wasted_images,
+                )
             )
             level = logging.ERROR if record.status >= 500 else logging.INFO
             if _log.isEnabledFor(level):
                 lines.append(logs.of_request(level, _log.name, time_s, seconds, record.status, record))
+        metrics.count(answered)
         logs.write(lines)
 
     def _wake(self) -> None:

@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import telemetry
 from service.registry import Registry
+from service.telemetry.metrics import _SECONDS, _observe
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,6 +43,22 @@ def run(script: str, **env: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(autouse=True)
 def _served(registry: Registry) -> None:
     telemetry.serving(registry.models())
+
+
+def test_many_values_are_observed_as_each_by_itself() -> None:
+    values = [0.0, 0.001, 0.0011, 0.02, 0.02, 30.0, 31.0]  # the bounds of buckets are in them
+    together, apart = CollectorRegistry(), CollectorRegistry()
+    _observe(Histogram("h", "", buckets=_SECONDS, registry=together), values)
+    one_by_one = Histogram("h", "", buckets=_SECONDS, registry=apart)
+    for value in values:
+        one_by_one.observe(value)
+
+    def told(registry: CollectorRegistry) -> list[tuple[str, dict[str, str], float]]:
+        samples = [found for family in registry.collect() for found in family.samples]
+        return [(s.name, s.labels, s.value) for s in samples if not s.name.endswith("_created")]
+
+    assert told(together) == told(apart)
+    assert len(told(apart)) == len(_SECONDS) + 3
 
 
 def test_a_call_is_counted_by_operation_model_and_status() -> None:
