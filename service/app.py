@@ -16,6 +16,7 @@ from service.http import answers, pages, routing
 from service.http.access import Access
 from service.http.balance import Rebalance
 from service.http.calls import Call
+from service.http.direct import Direct
 from service.http.dispatch import Dispatch, Handler
 from service.http.endpoint import endpoint, handlers
 from service.http.front import Front
@@ -176,12 +177,25 @@ def _model(call: Call[Any]) -> Model:
 def _wrap(app: ASGIApp) -> ASGIApp:
     resolve = partial(v2.inference, models, settings)
     dispatch = Dispatch(app, _handlers, settings, models.wait, resolve)
-    served: ASGIApp = Rebalance(dispatch)
+    rebalance = Rebalance(dispatch)
     if (keys := process_keys()) is not None:  # whoever has none hears no more than that
-        return Gateway(Access(served, keys), settings)
-    gateway = Gateway(served, settings)
-    # A server that stops has more to say to a client.
-    wire.turn_away = lambda scope: None if models.is_stopping else gateway.turn_away(dispatch.refusal, scope)
+        access = Access(rebalance, keys)
+        gateway = Gateway(access, settings)
+        checks = [access.check]
+    else:
+        gateway = Gateway(rebalance, settings)
+        checks = []
+        # A server that stops has more to say to a client.
+        wire.turn_away = lambda scope: (
+            None if models.is_stopping else gateway.turn_away(dispatch.refusal, scope)
+        )
+
+    def lost(who: object) -> None:
+        dispatch.lost(who)
+        rebalance.lost(who)
+
+    wire.on_lost = lost
+    wire.take = Direct(gateway, rebalance, dispatch, checks, lambda: models.is_stopping).take
     return gateway
 
 

@@ -1,7 +1,6 @@
 """The work of a request, between whoever waits for its answer and the scheduler that computes it."""
 
 import asyncio
-import contextvars
 import logging
 import time
 from collections.abc import Callable, Coroutine, Generator, Mapping
@@ -30,6 +29,8 @@ Work = Generator[Run | Aside | Part, Any, Any]
 
 Gone = Callable[[], Coroutine[Any, Any, object]]
 """Returns when a client has left."""
+Told = Callable[[Any, Exception | None], object]
+"""Is called with a result, or with what was raised instead."""
 
 
 class ClientGoneError(Exception):
@@ -53,9 +54,9 @@ class Job:
         self.waiting_images, self.is_long, self.is_begun = 0, False, False  # the scheduler's accounts
         self._submitted_s = time.perf_counter()
         self._work = work
-        self.context = contextvars.copy_context()  # log lines are told apart by it
+        self.context = record.context()  # log lines are told apart by it
         self.loop = asyncio.get_running_loop()
-        self._result: asyncio.Future[Any] = self.loop.create_future()
+        self._told: Told | None = None
         self.is_wanted = True
         self._timer: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -64,31 +65,41 @@ class Job:
         self._outputs: Arrays = ()
         self._untold_images = 0  # computed since the last that was told
 
-    async def result(self, deadline_s: float, gone: Gone | None = None) -> Any:
-        """The next Part, or at last what the work returns.
+    def tell(self, told: Told, deadline_s: float, gone: Gone | None = None) -> None:
+        """Have the next result told, once: a Part, or at last what the work returns, or what it raises.
+
+        Told instead are a TimeoutError, once the deadline has passed, and a ClientGoneError; what is left of the work
+        is then not done. To be called before the job is submitted.
 
         Args:
             deadline_s: of the loop's clock.
             gone: what returns when the client has left. It is asked only where the work takes a while.
-
-        Raises:
-            TimeoutError: the deadline has passed; what is left of the work is not done.
-            ClientGoneError: as little.
-            What the work raises.
         """
+        self._told = told
         look_s = self.loop.time() + LOOK_AFTER_S if gone is not None else deadline_s
         # A tenth of what `asyncio.timeout` costs.
         self._timer = self.loop.call_at(min(look_s, deadline_s), self._look, deadline_s, gone)
-        try:
-            return await self._result
-        except asyncio.CancelledError:
+
+    def promise(self, deadline_s: float, gone: Gone | None = None) -> "asyncio.Future[Any]":
+        """As `tell`: what is to be awaited. Who no longer awaits it, by a cancellation, no longer wants the work."""
+        future: asyncio.Future[Any] = self.loop.create_future()
+
+        def told(value: Any, error: Exception | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+        self.tell(told, deadline_s, gone)
+        future.add_done_callback(self._stop_if_cancelled)
+        return future
+
+    def _stop_if_cancelled(self, future: "asyncio.Future[Any]") -> None:
+        if future.cancelled():
+            self._stop_watching()
             self._leave_undone()
-            raise
-        finally:
-            self._timer.cancel()
-            if self._leaving is not None:
-                self._leaving.cancel()
-            self._result = self.loop.create_future()
 
     def _look(self, deadline_s: float, gone: Gone | None) -> None:
         """It takes a while."""
@@ -105,6 +116,13 @@ class Job:
     def _give_up(self, error: Exception) -> None:
         self._leave_undone()
         self._tell(None, error)
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
 
     def _leave_undone(self) -> None:
         """Nobody waits any more."""
@@ -173,12 +191,11 @@ class Job:
             _log.exception("while giving up a request")
 
     def _tell(self, value: Any, error: Exception | None) -> None:
-        if self._result.done():
+        told, self._told = self._told, None
+        if told is None:
             return  # who asked has left
+        self._stop_watching()
         if self._is_gone is not None and self._is_gone():
             self._leave_undone()
         self._untold_images = 0
-        if error is None:
-            self._result.set_result(value)
-        else:
-            self._result.set_exception(error)
+        told(value, error)

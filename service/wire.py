@@ -4,9 +4,9 @@ Our launcher's protocol tells it (service/launch/protocol.py); that of `bentoml 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 
 IS_GONE = "latentry.is_gone"
 """Where the `state` of an ASGI scope keeps what tells at any time whether the client has left."""
@@ -18,6 +18,18 @@ class Answer(NamedTuple):
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    closes: bool = False
+    """The connection, after it."""
+
+
+class Caller(Protocol):
+    """Who waits for the answer to a request."""
+
+    def answer(self, answer: Answer) -> None:
+        """Give the whole answer."""
+
+    def run(self, app: ASGIApp) -> None:
+        """Have an ASGI application answer instead, in a task; its `receive` tells of the body once more."""
 
 
 class Wire:
@@ -32,6 +44,9 @@ class Wire:
 
     Beyond saturation most of what comes is refused, and what that costs is lost to those who are answered: this way
     a fifth less (CPU of the event loop, two pairs of runs in turns)."""
+    take: Callable[[Scope, bytes, Caller], bool] = staticmethod(lambda _scope, _body, _caller: False)
+    """Is given a request that is there whole, body and all. True: the caller will be answered; False: by the ASGI
+    application, as any other."""
 
 
 wire = Wire()

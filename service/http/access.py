@@ -26,11 +26,14 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what the Gateway answers: Unauthorized, Forbidden."""
-        if scope["type"] == "http" and scope["path"] not in OPEN:
-            self._check(scope)
+        if scope["type"] == "http":
+            self.check(scope)
         await self._app(scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
+    def check(self, scope: Scope) -> None:
+        """Raises Unauthorized, Forbidden."""
+        if scope["path"] in OPEN:
+            return
         text = _text(scope["headers"])
         if text is None:
             raise Unauthorized(f"this server answers those who send a key, as {_HOW}")

@@ -2,8 +2,9 @@
 
 The workers share one listening socket, and whoever wakes first takes every connection that waits: now and then all
 of them land on one worker, and keep-alive holds them there while the others idle. So each worker tells the others how
-many requests it has in flight, and one that has clearly more than another asks one of its clients, now and then,
-to connect again (`Connection: close` on its answer).
+many requests it has in flight, and how many connections lately brought some. One that has clearly more than another
+asks one of its clients, now and then, to connect again (`Connection: close` on its answer). The connections even out
+within tens of milliseconds, before a queue has grown that the requests in flight would tell of.
 """
 
 import mmap
@@ -12,7 +13,9 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
+from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,24 +25,36 @@ CLEARLY_MORE = 3
 """Requests in flight more than the idlest worker's. At a difference of 2 a move would only change the sides."""
 INTERVAL_S = 0.05
 """Between two moves of a worker: a connection needs some time to arrive elsewhere."""
+MORE_CONNECTIONS = 2
+"""Than another worker has. At a difference of 1 a move would only change the sides."""
+QUICK_S = 0.005
+"""Between two moves for their sake: how many there are is known as soon as one has arrived."""
 LOOK_S = 1.0
-"""Between two looks for workers that have come or gone."""
+"""Between two looks for workers that have come or gone, and for connections that brought nothing since the last."""
 
 _PREFIX = "latentry-in-flight-"
+_SHOWN = struct.Struct("II")
+
+
+class Shown(NamedTuple):
+    """What a worker has: requests in flight, and connections that lately brought some."""
+
+    in_flight: int
+    connections: int
 
 
 class Board:
-    """In-flight requests of every worker: a file of four bytes each, named by process id, in a folder they share."""
+    """What every worker has: a file of eight bytes each, named by process id, in a folder they share."""
 
     def __init__(self, folder: Path, pid: int) -> None:
         self._folder, self._pid = folder, pid
         self._others: dict[int, mmap.mmap] = {}
         path = folder / f"{_PREFIX}{pid}"
-        path.write_bytes(bytes(4))
+        path.write_bytes(bytes(_SHOWN.size))
         self._own = _map(path, mmap.ACCESS_WRITE)
 
-    def show(self, in_flight: int) -> None:
-        self._own[:] = struct.pack("I", in_flight)
+    def show(self, shown: Shown) -> None:
+        self._own[:] = _SHOWN.pack(*shown)
 
     def look(self) -> None:
         """Find the workers that live now."""
@@ -49,9 +64,9 @@ class Board:
             pid: self._others.get(pid) or _map(path, mmap.ACCESS_READ) for pid, path in alive.items()
         }
 
-    def least_of_others(self) -> int | None:
-        """In-flight requests of the idlest other worker; None where there is no other."""
-        return min((struct.unpack("I", other[:])[0] for other in self._others.values()), default=None)
+    def idlest_other(self) -> Shown | None:
+        """The other worker with the fewest requests in flight; None where there is no other."""
+        return min((Shown(*_SHOWN.unpack(other[:])) for other in self._others.values()), default=None)
 
 
 class Rebalance:
@@ -68,47 +83,77 @@ class Rebalance:
         self._folder = folder or Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp())
         self._board: Board | None = None
         self._in_flight = 0
+        self._connections: dict[object, float] = {}  # each with the time of its last request
         self._moved = self._looked = -LOOK_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            self._board is None
-        ):  # at the worker's start, by its first scope, "lifespan": the idle must be seen too
-            self._board = Board(self._folder, os.getpid())
+        self._own_board()  # at the worker's start, by its first scope, "lifespan": the idle must be seen too
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        board = self._board
 
         async def rebalancing(message: Message) -> None:
-            is_start = message["type"] == "http.response.start"
-            # Who is turned away has a place here, by connection.
-            if is_start and message["status"] != 429 and self._should_move(board):
+            if message["type"] == "http.response.start" and self.should_move(message["status"]):
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
             await send(message)
 
-        self._in_flight += 1
-        board.show(self._in_flight)
+        self.begin(scope["client"])
         try:
             await self._app(scope, receive, rebalancing)
         finally:
-            self._in_flight -= 1
-            board.show(self._in_flight)
+            self.end()
 
-    def _should_move(self, board: Board) -> bool:
+    def begin(self, who: object) -> None:
+        """A request more is in flight, of the connection `who`."""
+        self._in_flight += 1
+        self._connections[who] = self._clock()
+        self._show()
+
+    def end(self) -> None:
+        """One less."""
+        self._in_flight -= 1
+        self._show()
+
+    def lost(self, who: object) -> None:
+        """A connection has ended."""
+        if self._connections.pop(who, None) is not None:
+            self._show()
+
+    def should_move(self, status: int) -> bool:
+        """Whether the connection is to be closed after an answer with that status."""
         now = self._clock()
-        if self._in_flight < CLEARLY_MORE or now - self._moved < INTERVAL_S:
+        if self._in_flight < 2 or now - self._moved < QUICK_S:
+            return False
+        if status == HTTPStatus.TOO_MANY_REQUESTS:  # who is turned away has a place here, by connection
             return False
         if now - self._looked >= LOOK_S:
-            board.look()
-            self._looked = now
-        least = board.least_of_others()
-        if least is None or self._in_flight - least < CLEARLY_MORE:
+            self._look(now)
+        other = self._own_board().idlest_other()
+        if other is None or not self._has_more(other, now - self._moved):
             return False
         self._moved = now
         return True
 
+    def _has_more(self, other: Shown, since_s: float) -> bool:
+        more = self._in_flight - other.in_flight
+        if more >= CLEARLY_MORE and since_s >= INTERVAL_S:
+            return True
+        return more >= 0 and len(self._connections) - other.connections >= MORE_CONNECTIONS
+
+    def _look(self, now: float) -> None:
+        self._own_board().look()
+        before, self._looked = self._looked, now
+        self._connections = {who: at for who, at in self._connections.items() if at >= before}
+
+    def _show(self) -> None:
+        self._own_board().show(Shown(self._in_flight, len(self._connections)))
+
+    def _own_board(self) -> Board:
+        if self._board is None:
+            self._board = Board(self._folder, os.getpid())
+        return self._board
+
 
 def _map(path: Path, access: int) -> mmap.mmap:
     with path.open("r+b" if access == mmap.ACCESS_WRITE else "rb") as stream:
-        return mmap.mmap(stream.fileno(), 4, access=access)
+        return mmap.mmap(stream.fileno(), _SHOWN.size, access=access)

@@ -21,6 +21,18 @@ class Bodies:
         self._most_held_bytes = most_held_bytes
         self._held_bytes = 0
 
+    def hold(self, size: int) -> None:
+        """Hold a body that is there, until it is released.
+
+        Raises:
+            TooLarge, Overloaded: as `read`.
+        """
+        if size > self._most_bytes:
+            raise self._too_large()
+        if self._held_bytes + size > max(self._most_held_bytes, size):
+            raise self._no_room()
+        self._held_bytes += size
+
     async def read(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         """A whole body, which is held until it is released. Counts what arrives, whatever Content-Length says.
 
@@ -28,9 +40,8 @@ class Bodies:
             ClientGoneError: before it was whole.
             TooLarge, Overloaded: it is too long, or there is no room for it beside the others.
         """
-        too_large = TooLarge.at("body", f"may have {self._most_bytes:,} bytes (a setting of this server)")
         if int(headers.get("content-length", "0")) > self._most_bytes:
-            raise too_large
+            raise self._too_large()
         chunks: list[bytes] = []
         size = 0
         try:
@@ -43,17 +54,23 @@ class Bodies:
                 size += len(chunk)
                 self._held_bytes += len(chunk)
                 if size > self._most_bytes:
-                    raise too_large
+                    raise self._too_large()
                 if self._held_bytes > max(self._most_held_bytes, size):
-                    raise Overloaded(
-                        f"bodies of {self._most_held_bytes:,} bytes together are held here, and no more may be",
-                        retry_after_s=1,
-                    )
+                    raise self._no_room()
                 if not message.get("more_body", False):
                     return b"".join(chunks)
         except BaseException:
             self._held_bytes -= size
             raise
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge.at("body", f"may have {self._most_bytes:,} bytes (a setting of this server)")
+
+    def _no_room(self) -> Overloaded:
+        return Overloaded(
+            f"bodies of {self._most_held_bytes:,} bytes together are held here, and no more may be",
+            retry_after_s=1,
+        )
 
     def release(self, size: int) -> None:
         """A body of so many bytes has been answered."""

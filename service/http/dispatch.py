@@ -16,14 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import telemetry
 from service.admission import Admission
-from service.errors import BadRequest, DeadlineExceeded, Overloaded
+from service.errors import BadRequest, DeadlineExceeded, Overloaded, ServiceError
 from service.http.bodies import Bodies
 from service.http.calls import RawRequest
-from service.job import ClientGoneError, Job, Part, Work
+from service.job import ClientGoneError, Job, Part, Told, Work
 from service.scheduler import Scheduler
 from service.settings import Settings
 from service.telemetry import RECORD
-from service.wire import IS_GONE, wire
+from service.wire import IS_GONE
 
 _ADMITTED = "latentry.admitted"
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
@@ -57,7 +57,6 @@ class Dispatch:
         self._timeout_s = settings.request_timeout_s
         self._admission = Admission(settings.max_queued_images)
         self._scheduler = Scheduler(settings.batch_images, self._admission)
-        wire.on_lost = self._admission.leave
         telemetry.watch_queue(lambda: self._admission.images)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,15 +64,13 @@ class Dispatch:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        handler = self._handler(scope)
+        handler = self.handler(scope)
         if handler is None:
             async with asyncio.timeout(self._timeout_s):
                 await self._app(scope, receive, send)
             return
-        if _ADMITTED not in scope.get("state", ()):
-            self._admission.ask(scope["client"])  # before anything is read: a refusal is to cost little
-        # The first of a name counts, as elsewhere.
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in reversed(scope["headers"])}
+        self._admit(scope)
+        headers = _headers(scope)
         patience_s = timeout_s(headers, self._timeout_s)
         body = b""
         try:
@@ -81,17 +78,54 @@ class Dispatch:
             if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
                 async with asyncio.timeout_at(deadline_s):
                     body = await self._bodies.read(headers, receive)
-            await self._run(handler, headers, body, deadline_s, scope, receive, send)
+            if (loaded := self._wait()) is not None:
+                async with asyncio.timeout_at(deadline_s):
+                    await loaded
+            job = _job(handler, headers, body, scope)
+            answer = job.promise(deadline_s, partial(_disconnected, receive))
+            self._scheduler.submit(job)
+            await self.send(job, await answer, deadline_s, scope, receive, send)
         except TimeoutError as error:
-            raise DeadlineExceeded(f"not answered within {patience_s:g} seconds") from error
+            raise _too_late(patience_s) from error
         except ClientGoneError:
             return
         finally:
             self._bodies.release(len(body))
 
+    def take(self, handler: Handler, scope: Scope, body: bytes, told: Told) -> tuple[Job, float]:
+        """Answer a request that is there whole.
+
+        Args:
+            told: is called as by `Job.tell`, maybe before this returns.
+
+        Returns:
+            The work, and its deadline by the loop's clock.
+
+        Raises:
+            ServiceError: it is refused.
+        """
+        self._admit(scope)
+        headers = _headers(scope)
+        patience_s = timeout_s(headers, self._timeout_s)
+        job = _job(handler, headers, body, scope)
+        deadline_s = job.loop.time() + patience_s
+        self._bodies.hold(len(body))
+
+        def tell(value: Any, error: Exception | None) -> None:
+            self._bodies.release(len(body))
+            told(value, _too_late(patience_s) if isinstance(error, TimeoutError) else error)
+
+        job.tell(tell, deadline_s)
+        self._scheduler.submit(job)
+        return job, deadline_s
+
+    def lost(self, who: object) -> None:
+        """A connection has ended."""
+        self._admission.leave(who)
+
     def refusal(self, scope: Scope) -> Overloaded | None:
         """Whether a request is to be turned away, before it is called with it. It is asked once only."""
-        if not self._admission.is_full or self._handler(scope) is None:
+        if not self._admission.is_full or self.direct_handler(scope) is None:
             return None
         try:
             self._admission.ask(scope["client"])
@@ -100,30 +134,15 @@ class Dispatch:
         scope["state"][_ADMITTED] = True
         return None
 
-    async def _run(
-        self,
-        handler: Handler,
-        headers: Mapping[str, str],
-        body: bytes,
-        deadline_s: float,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
+    def _admit(self, scope: Scope) -> None:
+        """Before anything is read: a refusal is to cost little."""
+        if _ADMITTED not in scope.get("state", ()):
+            self._admission.ask(scope["client"])
+
+    async def send(
+        self, job: Job, answer: Any, deadline_s: float, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        raw = RawRequest(
-            query=scope["query_string"].decode("latin-1"),
-            content_type=headers.get("content-type"),
-            accept=headers.get("accept"),
-            body=body,
-            record=scope[RECORD],
-            headers=headers,
-        )
-        if (loaded := self._wait()) is not None:
-            async with asyncio.timeout_at(deadline_s):
-                await loaded
-        job = Job(handler(raw), raw.record, scope["client"], scope.get("state", {}).get(IS_GONE))
-        self._scheduler.submit(job)
-        answer = await job.result(deadline_s, partial(_disconnected, receive))
+        """What a job told, and where that is a Part all that follows."""
         if isinstance(answer, Part):
             async with asyncio.timeout_at(deadline_s):
                 await self._stream(job, answer, deadline_s, receive, send)
@@ -144,15 +163,28 @@ class Dispatch:
                 if leaving.done():
                     job.is_wanted = False
                     return
+                following = job.promise(deadline_s)
                 self._scheduler.submit(job)
-                part = await job.result(deadline_s)
+                part = await following
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             leaving.cancel()
             with suppress(asyncio.CancelledError):
                 await leaving
 
-    def _handler(self, scope: Scope) -> Handler | None:
+    @property
+    def is_loaded(self) -> bool:
+        """Whether handlers may begin, with nothing to await."""
+        return self._wait() is None
+
+    def direct_handler(self, scope: Scope) -> Handler | None:
+        """What answers a request; None: BentoML, or a refusal of its method or path."""
+        with suppress(ServiceError):
+            return self.handler(scope)
+        return None
+
+    def handler(self, scope: Scope) -> Handler | None:
+        """What answers a request; None: BentoML. Raises ServiceError where nothing may."""
         method, path = scope["method"], scope["path"]
         if method == "POST" and path in self._handlers:
             return self._handlers[path]
@@ -174,6 +206,27 @@ def timeout_s(headers: Mapping[str, str], most_s: float) -> float:
             f"must be a whole number of milliseconds, 1 or more, got {text[:60]!r}",
         )
     return min(int(text) / 1000, most_s)
+
+
+def _too_late(patience_s: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"not answered within {patience_s:g} seconds")
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """The first of a name counts, as elsewhere."""
+    return {k.decode("latin-1"): v.decode("latin-1") for k, v in reversed(scope["headers"])}
+
+
+def _job(handler: Handler, headers: Mapping[str, str], body: bytes, scope: Scope) -> Job:
+    raw = RawRequest(
+        query=scope["query_string"].decode("latin-1"),
+        content_type=headers.get("content-type"),
+        accept=headers.get("accept"),
+        body=body,
+        record=scope[RECORD],
+        headers=headers,
+    )
+    return Job(handler(raw), raw.record, scope["client"], scope.get("state", {}).get(IS_GONE))
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -46,7 +46,7 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _EXACTLY = frozenset(("/", *PATHS))
 
 # nginx's number for a client that left before it was answered; it is logged, never sent.
-_CLIENT_GONE = 499
+CLIENT_GONE = 499
 _NOT_COUNTED = ("/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")
 _log = logging.getLogger(__name__)
 
@@ -62,43 +62,49 @@ class Gateway:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        reply = _Reply(scope, send, request_id)
+        request_id = request_id_of(scope)
+        reply = Reply(scope, send, request_id)
         if scope["path"] in _NOT_COUNTED:
             await self._answer(scope, receive, reply)
             return
-        with telemetry.Record(_operation(scope["path"]), request_id) as record:
+        with telemetry.Record(operation(scope["path"]), request_id) as record:
             scope[telemetry.RECORD] = record
             await self._answer(scope, receive, reply)
-            record.status = reply.status or _CLIENT_GONE
+            record.status = reply.status or CLIENT_GONE
 
     def turn_away(self, refusal: Callable[[Scope], ServiceError | None], scope: Scope) -> Answer | None:
         """The answer to a request that is refused at once: as this application would answer it. See `Wire`."""
         if (error := refusal(scope)) is None:
             return None
-        request_id, path = _request_id(scope), scope["path"]
-        with telemetry.Record(_operation(path), request_id) as record:
+        request_id, path = request_id_of(scope), scope["path"]
+        with telemetry.Record(operation(path), request_id) as record:
             record.status = error.status
-        return _answer_to(error, path, request_id)
+        return answer_to(error, path, request_id)
 
-    async def _answer(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
+    def check(self, scope: Scope) -> None:
+        """Raises ServiceError where a request's head cannot be taken."""
+        head.check(scope, self._settings.max_header_bytes)
+        if not _is_served(scope["path"]):
+            raise _no_such_path(scope["path"])
+
+    def fault(self, error: Exception) -> ServiceError:
+        """What is answered where that was raised. To be called where it is handled: it may be logged."""
+        if isinstance(error, ServiceError):
+            return error
+        if isinstance(error, TimeoutError):
+            return DeadlineExceeded(f"not answered within {self._settings.request_timeout_s:g} seconds")
+        _log.error("unexpected error", exc_info=error)
+        return InternalError()
+
+    async def _answer(self, scope: Scope, receive: Receive, reply: "Reply") -> None:
         try:
-            head.check(scope, self._settings.max_header_bytes)
-            if not _is_served(scope["path"]):
-                raise _no_such_path(scope["path"])
+            self.check(scope)
             await self._app(scope, receive, reply.send)
-        except TimeoutError:
-            await reply.fail(
-                DeadlineExceeded(f"not answered within {self._settings.request_timeout_s:g} seconds")
-            )
-        except ServiceError as error:
-            await reply.fail(error)
-        except Exception:
-            _log.exception("unexpected error")
-            await reply.fail(InternalError())
+        except Exception as error:
+            await reply.fail(self.fault(error))
 
 
-class _Reply:
+class Reply:
     """Sends an answer, with our headers; an error in another form than ours is replaced."""
 
     def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
@@ -118,7 +124,7 @@ class _Reply:
                 await self._problem(_translate(status, Headers(raw=headers), self._scope))
                 return
             self.status = status
-            message["headers"] = [*headers, (_REQUEST_ID_BYTES, self._request_id.encode()), _NOSNIFF]
+            message["headers"] = [*headers, *own_headers(self._request_id)]
         await self._send(message)
 
     async def fail(self, error: ServiceError) -> None:
@@ -128,25 +134,30 @@ class _Reply:
             await self._problem(error)
 
     async def _problem(self, error: ServiceError) -> None:
-        self.status, headers, body = _answer_to(error, self._scope["path"], self._request_id)
+        self.status, headers, body, _ = answer_to(error, self._scope["path"], self._request_id)
         await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
 
-def _answer_to(error: ServiceError, path: str, request_id: str) -> Answer:
-    """As messages, for those who send without a Response."""
+def own_headers(request_id: str) -> list[tuple[bytes, bytes]]:
+    """What the Gateway adds to an answer."""
+    return [(_REQUEST_ID_BYTES, request_id.encode()), _NOSNIFF]
+
+
+def answer_to(error: ServiceError, path: str, request_id: str) -> Answer:
+    """For those who send without a Response."""
     body = to_body(error, path)
     headers = [
         (b"content-type", media_type(path).encode()),
         (b"content-length", b"%d" % len(body)),
         *((name.lower().encode(), value.encode("latin-1")) for name, value in error.headers.items()),
-        (_REQUEST_ID_BYTES, request_id.encode()),
-        _NOSNIFF,
+        *own_headers(request_id),
     ]
     return Answer(error.status, headers, body)
 
 
-def _request_id(scope: Scope) -> str:
+def request_id_of(scope: Scope) -> str:
+    """The caller's, or a new one."""
     own_id = dict(scope["headers"]).get(_REQUEST_ID_BYTES)
     return telemetry.request_id(None if own_id is None else own_id.decode("latin-1"))
 
@@ -179,7 +190,7 @@ def _no_such_path(path: str) -> NotFound:
     return NotFound(f"no such path: {path[:200]}; there are {', '.join(v2.PATHS if is_v2(path) else PATHS)}")
 
 
-def _operation(path: str) -> str:
+def operation(path: str) -> str:
     """A label of metrics and logs: one of few, whatever a client asks for."""
     name = path[1:]
     if name in OPERATIONS:

@@ -5,12 +5,12 @@ import json
 from http import HTTPStatus
 from typing import cast
 
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import MEDIA_TYPE
-from service.wire import IS_GONE, wire
+from service.wire import IS_GONE, Answer, wire
 
 
 class Protocol(HttpToolsProtocol):
@@ -18,9 +18,11 @@ class Protocol(HttpToolsProtocol):
 
     head_timeout_s: float
     max_head_bytes: int
-    _is_in_head = False
+    _is_in_head = _is_at_body = False
     _head_bytes = 0
     _timer: asyncio.TimerHandle | None = None
+    _begun: tuple[RequestResponseCycle, ASGI3Application] | None = None
+    """A request whose head is there, before it is known whether its body is, too."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         wire.arrivals += 1
@@ -35,6 +37,9 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         wire.arrivals += 1
         super().data_received(data)
+        if self._begun is not None:
+            (cycle, app), self._begun = self._begun, None
+            self._begin(cycle, app)
         if not self._is_in_head:
             self._stop_timer()
             return
@@ -49,21 +54,40 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._is_in_head = False
+        self._is_in_head, self._is_at_body = False, True
         super().on_headers_complete()
+        self._is_at_body = False
         self.scope["state"][IS_GONE] = self.transport.is_closing
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         # With more requests behind it, or a client that does not read, the answer has to wait: as uvicorn does it.
         can_be_sent = not (self.pipeline or self.flow.write_paused or self.transport.is_closing())
-        answer = wire.turn_away(cast(Scope, cycle.scope)) if can_be_sent else None
-        if answer is None:
+        if not can_be_sent:
             super()._start_asgi_task(cycle, app)
+        elif answer := wire.turn_away(cast(Scope, cycle.scope)):
+            self.answer(cycle, answer)
+        elif self._is_at_body and not cycle.waiting_for_100_continue:
+            self._begun = cycle, app
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        is_whole = not (cycle.more_body or self.transport.is_closing())
+        if not (is_whole and wire.take(cast(Scope, cycle.scope), bytes(cycle.body), _Caller(self, cycle))):
+            super()._start_asgi_task(cycle, app)
+
+    def run(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
+        super()._start_asgi_task(cycle, cast(ASGI3Application, app))
+
+    def answer(self, cycle: RequestResponseCycle, answer: Answer) -> None:
+        """In one piece: uvicorn writes head and body apart."""
+        if cycle.disconnected:
             return
         lines = [STATUS_LINE[answer.status]]
         for name, value in (*self.server_state.default_headers, *answer.headers):
             lines += [name, b": ", value, b"\r\n"]
-        if not cycle.keep_alive:
+        if answer.closes or not cycle.keep_alive:
+            cycle.keep_alive = False
             lines.append(b"connection: close\r\n")
         cycle.response_started = cycle.response_complete = True
         self.transport.write(b"".join([*lines, b"\r\n", answer.body]))
@@ -96,6 +120,19 @@ class Protocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+class _Caller:
+    """See `service.wire.Caller`."""
+
+    def __init__(self, protocol: Protocol, cycle: RequestResponseCycle) -> None:
+        self._protocol, self._cycle = protocol, cycle
+
+    def answer(self, answer: Answer) -> None:
+        self._protocol.answer(self._cycle, answer)
+
+    def run(self, app: ASGIApp) -> None:
+        self._protocol.run(self._cycle, app)
 
 
 def with_patience(head_timeout_s: float, max_head_bytes: int) -> type[Protocol]:

@@ -15,7 +15,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from service.http.balance import Board, Rebalance
+from service.http.balance import LOOK_S, QUICK_S, Board, Rebalance, Shown
 from tests.service.server import running
 
 
@@ -30,7 +30,7 @@ async def closed(folder: Path, at_a_time: int, others: list[int], seconds: list[
     processes = [subprocess.Popen(["sleep", "60"]) for _ in others]
     try:
         for process, in_flight in zip(processes, others, strict=True):
-            Board(folder, process.pid).show(in_flight)
+            Board(folder, process.pid).show(Shown(in_flight, 0))
         transport = httpx.ASGITransport(Rebalance(slow, folder, clock=lambda: now[0]))
         found = []
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
@@ -61,13 +61,72 @@ async def test_a_worker_gives_one_connection_away_when_another_has_clearly_less_
     assert await closed(tmp_path, at_a_time, others, [0.1, 0.12, 0.2]) == expected
 
 
+@pytest.mark.parametrize(
+    ("others", "moves"),
+    [
+        ([Shown(0, 3)], [True, False, True]),
+        ([Shown(0, 4)], [False, False, False]),
+        ([Shown(5, 3)], [False, False, False]),  # fewer connections, but more to do
+        ([Shown(0, 5), Shown(1, 0)], [False, False, False]),  # the idlest counts
+        ([], [False, False, False]),
+    ],
+)
+def test_connections_even_out_by_their_number(others: list[Shown], moves: list[bool], tmp_path: Path) -> None:
+    now = [0.0]
+    rebalance = Rebalance(slow, tmp_path, clock=lambda: now[0])
+    processes = [subprocess.Popen(["sleep", "60"]) for _ in others]
+    try:
+        for process, shown in zip(processes, others, strict=True):
+            Board(tmp_path, process.pid).show(shown)
+        for who in range(5):
+            rebalance.begin(who)
+        for _ in range(3):
+            rebalance.end()  # five connections, two requests in flight
+        assert not rebalance.should_move(429)
+        found = []
+        for at in (0.1, 0.1 + QUICK_S / 2, 0.1 + 2 * QUICK_S):
+            now[0] = at
+            found.append(rebalance.should_move(200))
+        assert found == moves
+        rebalance.lost(0)
+        now[0] += 2 * QUICK_S
+        assert not rebalance.should_move(200)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_a_connection_that_brings_nothing_more_is_not_counted(tmp_path: Path) -> None:
+    now = [0.0]
+    rebalance = Rebalance(slow, tmp_path, clock=lambda: now[0])
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        Board(tmp_path, process.pid).show(Shown(0, 0))
+        for who in range(5):
+            rebalance.begin(who)
+        for _ in range(5):
+            rebalance.end()
+        now[0] = LOOK_S
+        rebalance.begin("a")
+        rebalance.begin("a")
+        assert rebalance.should_move(200)
+        now[0] = 2.5 * LOOK_S  # the five have said nothing since
+        rebalance.begin("a")
+        rebalance.end()
+        assert not rebalance.should_move(200)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_worker_that_died_is_not_waited_for(tmp_path: Path) -> None:
     process = subprocess.Popen(["true"])
     process.wait()
-    Board(tmp_path, process.pid).show(0)
+    Board(tmp_path, process.pid).show(Shown(0, 0))
     board = Board(tmp_path, os.getpid())
     board.look()
-    assert board.least_of_others() is None
+    assert board.idlest_other() is None
 
 
 def cpu_s(pid: int) -> float:

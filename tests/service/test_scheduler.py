@@ -58,16 +58,17 @@ def scheduling(batch_rows: int, limit: int = 10**6) -> Scheduler:
     return Scheduler(batch_rows, Admission(limit))
 
 
-async def result(one: Job) -> Any:
-    return await one.result(asyncio.get_running_loop().time() + 10)
+def submit(scheduler: Scheduler, one: Job, seconds: float = 10.0) -> "asyncio.Future[Any]":
+    """What the job tells next."""
+    promise = one.promise(one.loop.time() + seconds)
+    scheduler.submit(one)
+    return promise
 
 
 async def done_together(scheduler: Scheduler, works: list[Work]) -> list[Any]:
     """The results of jobs that arrive in one turn of the loop."""
-    jobs = [job(work) for work in works]
-    for one in jobs:
-        scheduler.submit(one)
-    return await asyncio.gather(*(result(one) for one in jobs), return_exceptions=True)
+    promises = [submit(scheduler, job(work)) for work in works]
+    return await asyncio.gather(*promises, return_exceptions=True)
 
 
 async def test_requests_of_one_graph_share_a_run() -> None:
@@ -124,18 +125,17 @@ async def test_a_long_request_lets_short_ones_pass(monkeypatch: pytest.MonkeyPat
     assert session.runs[0] == [20, 21, 22, 23, 1]
 
 
-async def test_who_comes_while_others_come_is_waited_for() -> None:
+async def test_who_comes_while_others_come_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.scheduler.LET_IN_S", 10.0)
     session = Doubling()
     g, scheduler = graph(session), scheduling(ROWS)
     jobs = [job(doubled(g, rows(i))) for i in range(6)]
 
-    async def arrive() -> None:
-        for one in jobs:
-            scheduler.submit(one)
-            await asyncio.sleep(0)  # each in another turn of the loop
-
-    await arrive()
-    assert await asyncio.gather(*map(result, jobs)) == [[2 * i] for i in range(6)]
+    promises = []
+    for one in jobs:
+        promises.append(submit(scheduler, one))
+        await asyncio.sleep(0)  # each in another turn of the loop
+    assert await asyncio.gather(*promises) == [[2 * i] for i in range(6)]
     assert session.runs == [[0, 1, 2, 3, 4, 5]]
 
 
@@ -159,14 +159,13 @@ async def test_what_takes_long_is_done_in_a_thread_and_holds_nobody_up() -> None
         (y,) = yield from run(g, x=rows(got))
         return y[0, 0]
 
-    with telemetry.Record("sample", "whose") as record:
-        long = job(work())
-    scheduler.submit(long)
+    long = job(work())
+    promise = submit(scheduler, long)
     assert await done_together(scheduler, [doubled(g, rows(1))]) == [[2]]
     release.set()
-    assert await result(long) == 14
+    assert await promise == 14
     assert threads[0][0] is not threading.current_thread()
-    assert threads[0][1] is record
+    assert threads[0][1] is long.record
 
 
 async def test_what_is_raised_aside_is_the_works_own() -> None:
@@ -177,8 +176,7 @@ async def test_what_is_raised_aside_is_the_works_own() -> None:
             return "mended"
 
     one = job(work())
-    scheduling(ROWS).submit(one)
-    assert await result(one) == "mended"
+    assert await submit(scheduling(ROWS), one) == "mended"
 
 
 async def test_past_the_deadline_nothing_more_is_computed() -> None:
@@ -194,9 +192,8 @@ async def test_past_the_deadline_nothing_more_is_computed() -> None:
             closed.append(True)
 
     late = job(work())
-    scheduler.submit(late)
     with pytest.raises(TimeoutError):
-        await late.result(late.loop.time() + 0.1)
+        await submit(scheduler, late, 0.1)
     computed = len(session.runs)
     assert 0 < computed < 50
     await asyncio.sleep(0.05)
@@ -241,8 +238,7 @@ async def test_the_scheduler_outlives_whatever_happens(monkeypatch: pytest.Monke
             raise ZeroDivisionError
 
     left = job(stubborn())
-    scheduler.submit(left)
-    assert await result(left) == Part(b"")
+    assert await submit(scheduler, left) == Part(b"")
     left.is_wanted = False
     scheduler.submit(left)
     with monkeypatch.context() as patch:
@@ -251,8 +247,7 @@ async def test_the_scheduler_outlives_whatever_happens(monkeypatch: pytest.Monke
         scheduler.submit(lost)
         await asyncio.sleep(0.05)
     after = job(doubled(g, rows(3)))
-    scheduler.submit(after)
-    assert await result(after) == [6]
+    assert await submit(scheduler, after) == [6]
 
 
 async def test_an_operation_can_mend_what_a_graph_raises() -> None:
@@ -265,29 +260,25 @@ async def test_an_operation_can_mend_what_a_graph_raises() -> None:
             return (yield from doubled(g, rows(1)))
 
     one = job(careful())
-    scheduling(ROWS).submit(one)
-    assert await result(one) == [2]
+    assert await submit(scheduling(ROWS), one) == [2]
 
 
 async def test_wrong_inputs_are_the_operations_fault() -> None:
     one = job(run(graph(Doubling()), x=np.zeros((1, 2), np.float32)))
-    scheduling(ROWS).submit(one)
     with pytest.raises(ValueError, match="x must be float32"):
-        await result(one)
+        await submit(scheduling(ROWS), one)
 
 
 async def test_nobody_waits_nobody_computes() -> None:
     session = Doubling()
     g, scheduler = graph(session), scheduling(ROWS)
     busy, left = job(doubled(graph(Doubling()), rows(*range(20, 100)))), job(doubled(g, rows(7)))
-    scheduler.submit(busy)
-    scheduler.submit(left)
-    waiting = asyncio.create_task(result(left))
+    computed, waiting = submit(scheduler, busy), submit(scheduler, left)
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    await result(busy)
+    await computed
     assert await done_together(scheduler, [doubled(g, rows(9))]) == [[18]]
     assert session.runs == [[9]]
 
@@ -303,12 +294,10 @@ async def test_what_is_computed_is_counted_and_what_nobody_waits_for() -> None:
         return y
 
     scheduler, one = scheduling(ROWS), job(work())
-    scheduler.submit(one)
-    assert await result(one) == Part(b"")
+    assert await submit(scheduler, one) == Part(b"")
     assert (one.record.computed_images, one.record.wasted_images) == (2, 0)
-    scheduler.submit(one)
     with pytest.raises(TimeoutError):
-        await one.result(one.loop.time() + 0.05)
+        await submit(scheduler, one, 0.05)
     assert (one.record.computed_images, one.record.wasted_images) == (5, 3)
 
 
@@ -316,9 +305,7 @@ async def test_a_run_that_is_repeated_is_counted_once() -> None:
     g = graph(Doubling())
     good, bad = job(doubled(g, rows(1, 2))), job(doubled(g, rows(13)))
     scheduler = scheduling(ROWS)
-    for one in (good, bad):
-        scheduler.submit(one)
-    await asyncio.gather(result(good), result(bad), return_exceptions=True)
+    await asyncio.gather(submit(scheduler, good), submit(scheduler, bad), return_exceptions=True)
     assert (good.record.computed_images, bad.record.computed_images) == (2, 0)
 
 
@@ -328,10 +315,9 @@ async def test_who_has_left_is_seen_before_each_run_where_it_can_be() -> None:
     busy = job(doubled(graph(Doubling()), rows(*range(20, 60))))
     left = Job(doubled(g, rows(7)), telemetry.Record("sample", "id"), None, gone.is_set)
     other = job(doubled(g, rows(9)))
-    for one in (busy, left, other):
-        scheduler.submit(one)
+    _, *promises = [submit(scheduler, one) for one in (busy, left, other)]
     gone.set()
-    found = await asyncio.gather(result(left), result(other), return_exceptions=True)
+    found = await asyncio.gather(*promises, return_exceptions=True)
     assert isinstance(found[0], ClientGoneError)
     assert (found[1], session.runs) == ([18], [[9]])
     assert left.record.wasted_images == 0
@@ -346,8 +332,7 @@ async def test_what_is_told_to_nobody_is_wasted() -> None:
             return super().run(names, feed)
 
     one = Job(doubled(graph(Leaving()), rows(1, 2)), telemetry.Record("sample", "id"), None, gone.is_set)
-    scheduling(ROWS).submit(one)
-    await result(one)
+    await submit(scheduling(ROWS), one)
     assert (one.record.computed_images, one.record.wasted_images) == (2, 2)
 
 
@@ -362,8 +347,7 @@ async def test_parts_come_one_by_one() -> None:
 
     scheduler, one = scheduling(ROWS), job(work())
     for expected in (Part(b"2"), Part(b"4"), None):
-        scheduler.submit(one)
-        assert await result(one) == expected
+        assert await submit(scheduler, one) == expected
 
 
 async def test_inference_is_timed_for_each_request() -> None:
@@ -374,6 +358,5 @@ async def test_inference_is_timed_for_each_request() -> None:
 
     one = job(doubled(graph(Slow()), rows(1)))
     started_s = time.perf_counter()
-    scheduling(ROWS).submit(one)
-    await result(one)
+    await submit(scheduling(ROWS), one)
     assert 0.05 <= one.record.inference_s <= time.perf_counter() - started_s
