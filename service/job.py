@@ -88,6 +88,7 @@ class Job:
             self._timer.cancel()
             if self._leaving is not None:
                 self._leaving.cancel()
+                self._leaving = None  # the frames of its CancelledError lead back here: a cycle
             self._result = self.loop.create_future()
 
     def _look(self, deadline_s: float, gone: Gone | None) -> None:
