@@ -17,6 +17,7 @@ from service.settings import Settings, load_settings
 @lru_cache(maxsize=1)
 def process_models() -> "Models":
     """Those of this process."""
+    memory.share_heap()
     return Models(load_settings())
 
 
