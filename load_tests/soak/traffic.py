@@ -27,8 +27,8 @@ ANEW = 0.01
 END_S = 30.0
 GROWTH = 0.02
 WARM_UP, MOST_WARM_UP_S = 0.25, 240.0
-"""Of the time, which is looked at but not judged: every worker gets the arenas of every graph, and the models that all
-shared give way to its own."""
+"""Of the time, which is looked at but not judged: every worker runs every graph, and the models that all shared give
+way to its own."""
 CHANGES = 20
 """Versions in all."""
 PARTS = 5
