@@ -33,7 +33,7 @@ def start() -> list[tuple[str, float, float]]:
     def run_a_batch() -> None:
         names = ("latents", "offers", "operations", "steps")
         latents, offers, operations, steps = (importlib.import_module(f"service.{name}") for name in names)
-        for model in kept[0].models():
+        for model in kept[0].registry.models():
             if "generate" in model.graphs:
                 keys = latents.from_seeds(range(2), offers.latent_dim(model))
                 steps.finish(operations.interpolate(model, keys, 64))

@@ -122,7 +122,7 @@ class Job:
             self._timer.cancel()
         if self._leaving is not None:
             self._leaving.cancel()
-            self._leaving = None
+            self._leaving = None  # the frames of its CancelledError lead back here: a cycle
 
     def _leave_undone(self) -> None:
         """Nobody waits any more."""

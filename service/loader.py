@@ -17,6 +17,7 @@ from service.settings import Settings, load_settings
 @lru_cache(maxsize=1)
 def process_models() -> "Models":
     """Those of this process."""
+    memory.share_heap()
     return Models(load_settings())
 
 
@@ -91,6 +92,7 @@ class Models:
                 raise RuntimeError("models without their folder")
             changes = self._folder.look(final=final)
             self._registry = new = self._folder.registry
+            self._loading = _loaded(new)  # the other would keep the models of the start for ever
             if changes.loaded or changes.dropped or new.refused != old.refused:
                 staying = set(map(id, new.models()))
                 self._leaving += [weakref.ref(model) for model in old.models() if id(model) not in staying]
@@ -111,6 +113,13 @@ class Models:
         self._registry = self._folder.registry
         _tell(self._registry)
         return self._registry
+
+
+def _loaded(registry: Registry) -> Future[Registry]:
+    """As if it had been waited for."""
+    loading: Future[Registry] = Future()
+    loading.set_result(registry)
+    return loading
 
 
 def _tell(registry: Registry) -> None:

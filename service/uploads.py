@@ -38,15 +38,16 @@ class ImageFiles:
     def decode(self, expected: manifest.Image, settings: Settings) -> NDArray[np.uint8]:
         limit_count(self.files[0][0].partition("[")[0], len(self.files), settings.max_images)
         images = np.empty((len(self.files), expected.height, expected.width, expected.channels), np.uint8)
-        faults: list[tuple[str, ServiceError]] = []
+        # Not the errors: their frames know this list, and with it all that was sent.
+        faults: list[tuple[str, type[ServiceError], str]] = []
         for i, (location, data) in enumerate(self.files):
             try:
                 raw = codecs.decode_base64(data) if isinstance(data, str) else data
                 images[i] = codecs.decode_image(raw, expected, max_pixels=settings.max_pixels)
             except (BadRequest, TooLarge) as error:
-                faults.append((location, error))
+                faults.append((location, type(error), error.detail))
         if faults:
-            raise type(faults[0][1]).of((location, error.detail) for location, error in faults[:10])
+            raise faults[0][1].of((location, detail) for location, _, detail in faults[:10])
         return images
 
 

@@ -37,8 +37,8 @@ def render(found: Soak, machine: Mapping[str, Any], chart: str) -> str:
         table(found.promises()),
         f"![memory, descriptors and threads]({chart})",
         f"Memory is private to each process (USS). The first {found.warm_up_s:.0f} seconds are the warm-up; of {PARTS} "
-        "equal parts of the rest the first is compared with the last: by the median of the memory, and by the fewest "
-        "descriptors and threads.",
+        "equal parts of the rest the first is compared with the last: by the median of memory and descriptors, "
+        "and by the fewest threads.",
         f"Requests by kind: {kinds}.",
     ]
     return "\n\n".join(parts) + "\n"

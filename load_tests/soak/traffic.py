@@ -27,8 +27,8 @@ ANEW = 0.01
 END_S = 30.0
 GROWTH = 0.02
 WARM_UP, MOST_WARM_UP_S = 0.25, 240.0
-"""Of the time, which is looked at but not judged: every worker gets the arenas of every graph, and the models that all
-shared give way to its own."""
+"""Of the time, which is looked at but not judged: every worker runs every graph, and the models that all shared give
+way to its own."""
 CHANGES = 20
 """Versions in all."""
 PARTS = 5
@@ -61,7 +61,8 @@ class Soak:
     def ends(self) -> tuple[Held, Held]:
         """By all processes together, in the first and the last part of the time after the warm-up.
 
-        Of memory the median, of descriptors and threads the fewest: some come and go.
+        Of memory and descriptors the median: a connection that gives way to another is seen twice, or not at all. Of
+        threads the fewest: those of a pool come and go.
         """
         counted = [sample for sample in self.samples if sample.at_s >= self.warm_up_s]
         size = max(1, len(counted) // PARTS)
@@ -205,6 +206,6 @@ def _held(samples: Sequence[Sample]) -> Held:
     found = [processes.together(sample.held.values()) for sample in samples]
     return Held(
         int(statistics.median(held.uss_bytes for held in found)),
-        min(held.descriptors for held in found),
+        int(statistics.median(held.descriptors for held in found)),
         min(held.threads for held in found),
     )

@@ -82,9 +82,12 @@ SLOW = Slow(
 
 
 def soak(*uss_bytes: int, descriptors: int = 50, **fields: object) -> Soak:
-    """Memory in 20 samples, of which the first 5 are the warm-up and each further 3 have one of the values."""
+    """Memory in 20 samples, of which the first 5 are the warm-up and each further 3 have one of the values.
+
+    One of the samples is of a moment in which a connection gives way to another.
+    """
     values = [1] * 5 + [value for value in uss_bytes for _ in range(3)]
-    counts = [50] * 17 + [descriptors] * 3
+    counts = [50] * 5 + [49] + [50] * 11 + [descriptors] * 3
     samples = tuple(
         Sample(float(i), {7: Held(v, c, 9)}) for i, (v, c) in enumerate(zip(values, counts, strict=True))
     )

@@ -1,5 +1,7 @@
 """Requests from bytes to options, without a server. What is refused, and how, is in http/test_bad_requests.py."""
 
+import gc
+import weakref
 from contextlib import suppress
 from urllib.parse import parse_qsl
 
@@ -13,6 +15,7 @@ from service.http import multipart
 from service.http.answers import IMAGE_TYPES, seed_runs
 from service.http.calls import Call, RawRequest, _pairs, parse
 from service.http.documents import parse_json
+from service.manifest import Image
 from service.schemas import (
     DecodeRequest,
     EncodeRequest,
@@ -140,3 +143,16 @@ def test_every_option_is_described() -> None:
 @given(query=st.text("ab=&+;1, é", max_size=20))
 def test_the_short_way_through_a_query_leads_where_the_long_one_does(query: str) -> None:
     assert _pairs(query) == parse_qsl(query, keep_blank_values=True)
+
+
+def test_files_that_were_refused_are_let_go_at_once() -> None:
+    files = ImageFiles([("body", b"\x89PNG\r\n\x1a\n" + bytes(60))])
+    left = weakref.ref(files)
+    gc.disable()
+    try:
+        with suppress(BadRequest):
+            files.decode(Image(height=28, width=28, channels=1), Settings())
+        del files
+        assert left() is None
+    finally:
+        gc.enable()

@@ -1,10 +1,17 @@
-"""Models of a process that was forked, and looks by itself from then on."""
+"""Models of a process that was forked, and looks by itself from then on; and those that it is done with."""
 
 import os
+import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from service.loader import Models
+from service.settings import Settings
 from tests.service import bundles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,3 +74,16 @@ def test_a_fork_takes_the_models_along_and_watches_them_itself(tmp_path: Path) -
     )
     expected = ["True", "child 2", "child 3", "parent 1 1"]
     assert (result.returncode, result.stdout.splitlines()) == (0, expected), result
+
+
+@pytest.mark.parametrize("begin", [Models.load, Models.start])
+def test_models_of_the_start_are_let_go_once_they_are_replaced(begin: Any, tmp_path: Path) -> None:
+    bundles.write_gan(tmp_path)
+    models = Models(Settings(models_dir=tmp_path))
+    begin(models)
+    first = weakref.ref(models.registry().get("tiny-gan"))
+    bundles.write_gan(tmp_path, version=2, seed=77)
+    shutil.rmtree(tmp_path / "tiny-gan" / "1")
+    models.look(final=True)
+    assert models.registry().get("tiny-gan").version == 2
+    assert first() is None

@@ -1,8 +1,10 @@
 """Jobs of several requests: what shares a run, what waits, what is done aside, and what a fault touches."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from service import manifest, telemetry
 from service.admission import Admission
-from service.job import ClientGoneError, Job, Part, Work
+from service.job import LOOK_AFTER_S, ClientGoneError, Job, Part, Work
 from service.runtime import Graph
 from service.scheduler import Scheduler
 from service.steps import aside, run
@@ -360,3 +362,24 @@ async def test_inference_is_timed_for_each_request() -> None:
     started_s = time.perf_counter()
     await submit(scheduling(ROWS), one)
     assert 0.05 <= one.record.inference_s <= time.perf_counter() - started_s
+
+
+async def test_a_request_that_took_a_while_leaves_nothing_for_the_garbage_collector() -> None:
+    def work() -> Work:
+        return (yield from aside(True, time.sleep, 2 * LOOK_AFTER_S))
+
+    async def gone() -> None:
+        await asyncio.Event().wait()
+
+    gc.disable()
+    try:
+        one = job(work())
+        promise = one.promise(one.loop.time() + 10, gone)
+        scheduling(ROWS).submit(one)
+        await promise
+        left = weakref.ref(one)
+        del one, promise
+        await asyncio.sleep(LOOK_AFTER_S)  # for the thread, and the task that looked for the client's leaving
+        assert left() is None
+    finally:
+        gc.enable()
