@@ -6,9 +6,12 @@ when to come again, and some do, on their connection; those it accepts are to be
 """
 
 import asyncio
+import gc
+import math
 import random
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from load_tests.connection import Connection
@@ -73,10 +76,9 @@ class Overload:
         start_s = time.perf_counter()
         self._until_s = start_s + self._load.seconds
         asking = asyncio.ensure_future(self._ask_health())
-        for at_s in arrivals(self._load, start_s, self._until_s):
-            if (wait_s := at_s - time.perf_counter()) > 0:
-                await asyncio.sleep(wait_s)
-            self._send(at_s)
+        times_s = arrivals(self._load, start_s, self._until_s)
+        self._arrive(times_s, next(times_s))
+        await asyncio.sleep(self._load.seconds)
         while any(connection.busy for connection in self._all):
             if time.perf_counter() > self._until_s + DRAIN_S:
                 self._other["unanswered"] += sum(connection.busy for connection in self._all)
@@ -102,6 +104,14 @@ class Overload:
             health_failed=self._count["health"] - len(health),
             health_p99_ms=percentile(health, 0.99),
         )
+
+    def _arrive(self, times_s: Iterator[float], at_s: float) -> None:
+        """Those that are due, and later the next: a timer costs less than a task that sleeps."""
+        while (wait_s := at_s - time.perf_counter()) <= 0:
+            self._send(at_s)
+            if (at_s := next(times_s, math.inf)) == math.inf:
+                return
+        asyncio.get_running_loop().call_later(wait_s, self._arrive, times_s, at_s)
 
     def _send(self, at_s: float) -> None:
         self._count["sent"] += 1
@@ -164,4 +174,8 @@ class Overload:
 
 def overload(port: int, rate: float, seconds: float, return_rate: float = 0.1) -> Overloaded:
     """Put `rate` requests a second on the service, and have a part of the refused come again when told."""
-    return run_loop(Overload(port, rate, seconds, return_rate).measure())
+    gc.disable()  # as in `generator.run`
+    try:
+        return run_loop(Overload(port, rate, seconds, return_rate).measure())
+    finally:
+        gc.enable()

@@ -1,8 +1,9 @@
 """Computes the requests of a worker on its event loop, a run of rows at a time.
 
 Between two runs the loop takes in what has arrived and sends what is done. Requests that want rows of the same graph
-share a run, and a request of many rows is computed in pieces that wait their turn: so small requests cost less together
-than alone, and none waits for more than a run or two of a large one. No row can tell, as no row depends on those beside
+share a run, and a request of many rows is computed in pieces, in turns with the small ones: so small requests cost less
+together than alone, and none waits for more than a piece of a large one. Large ones are done one after the other: of
+those whose clients leave, few are half done. No row can tell, as no row depends on those beside
 it (export and the registry prove it of each graph). A run that fails is repeated for each of its requests alone: only
 the one at fault hears of it. What takes long and has no rows is done aside, in a thread.
 
@@ -51,7 +52,10 @@ class Scheduler:
         self._admission = admission
         self._seen = 0  # of the arrivals, at the last turn
         self._since_s = 0.0  # the last run, or the first job after a rest
-        self._waiting: deque[Job] = deque()  # each for a run
+        # Each for a run: those that fit in one, and the others.
+        self._short: deque[Job] = deque()
+        self._long: deque[Job] = deque()
+        self._is_turn_of_long = False
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._turns = False
 
@@ -80,7 +84,7 @@ class Scheduler:
                 self._since_s = time.perf_counter()
         except Exception:  # a fault of ours; without the next turn nothing would be answered any more
             _log.exception("in the scheduler")
-        if self._waiting:
+        if self._short or self._long:
             self._turn_soon(loop)
 
     def _advance(self, job: Job, value: Any = None, error: BaseException | None = None) -> None:
@@ -98,7 +102,7 @@ class Scheduler:
                     self._advance(job, None, refusal)
                     return
             self._count(job, job.rows)
-            self._waiting.append(job)
+            (self._long if job.is_long else self._short).append(job)
         elif wanted is not None:
             job.is_long = False
             self._count(job, ASIDE_IMAGES)
@@ -122,32 +126,38 @@ class Scheduler:
         """From aside."""
         error = future.exception()
         self._advance(job, None if error else future.result(), error)
-        if self._waiting:
+        if self._short or self._long:
             self._turn_soon(job.loop)
 
     def _next(self) -> list[tuple[Job, Run, int]]:
-        """Jobs for the next run, and how many rows of each: the first that waits, and what fits beside it."""
+        """Jobs for the next run, and how many rows of each: the first of a queue, and what fits beside it."""
+        self._is_turn_of_long = bool(self._long) and (self._is_turn_of_long or not self._short)
+        queues = [self._long, self._short] if self._is_turn_of_long else [self._short, self._long]
+        self._is_turn_of_long = not self._is_turn_of_long
         batch: list[tuple[Job, Run, int]] = []
-        later: deque[Job] = deque()
-        room = 0
-        for job in self._waiting:
-            run = job.run
-            if not job.is_wanted or run is None:
-                self._count(job, 0)
-                job.drop()
-            elif not batch:
+        room, has_long = 0, False
+        for queue in queues:
+            later: deque[Job] = deque()
+            for job in queue:
+                run = job.run
+                if not job.is_wanted or run is None:
+                    self._count(job, 0)
+                    job.drop()
+                    continue
                 most = run.rows.run_images
-                n = min(job.rows - job.done, most if job.rows <= most else min(PIECE_ROWS, most))
-                room = min(self._batch_rows, most)
+                n = min(job.rows - job.done, min(PIECE_ROWS, most) if job.is_long else most)
+                if not batch:
+                    room = min(self._batch_rows, most)
+                elif room <= 0 or run.rows is not batch[0][1].rows or (job.is_long and has_long):
+                    later.append(job)
+                    continue
+                else:
+                    n = min(n, room)
                 batch.append((job, run, n))
                 room -= n
-            elif room > 0 and run.rows is batch[0][1].rows:
-                n = min(job.rows - job.done, room)
-                batch.append((job, run, n))
-                room -= n
-            else:
-                later.append(job)
-        self._waiting = later
+                has_long |= job.is_long
+            queue.clear()
+            queue.extend(later)
         return [entry for entry in batch if self._is_waited_for(entry[0])]
 
     def _is_waited_for(self, job: Job) -> bool:
@@ -182,7 +192,7 @@ class Scheduler:
             else:
                 if job.done < job.rows:
                     self._count(job, job.rows - job.done)
-                    self._waiting.append(job)
+                    (self._long if job.is_long else self._short).appendleft(job)
                 else:
                     self._advance(job, job.outputs())
             at += n

@@ -1,5 +1,6 @@
 """What becomes of requests beyond saturation, and what it costs to turn one away."""
 
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,32 +21,39 @@ WORKERS = 2
 QUEUED = load_settings().max_queued_images + 2 * IMAGES
 """What may stand before a request in a worker, in images, beside those with a place: what waits, and two runs."""
 REST_S = 2.0
+LOOPS = 3
 
 
 @dataclass(frozen=True)
 class Beyond:
     """Rates in requests a second, CPU of all processes of the service.
 
-    `capacity_rps`: the best of closed loops before; `after_rps`: of one after it.
+    `below_rps`, `after_rps`: of closed loops before and after it. Their mean is the capacity: of a machine whose speed
+    wanders, that is the speed it may have had meanwhile.
     """
 
-    capacity_rps: float
-    after_rps: float
+    below_rps: tuple[float, ...]
+    after_rps: tuple[float, ...]
     cpu_ms_per_answer_below: float
     cpu_ms_per_answer_beyond: float
     cpu_us_per_refusal: float
     overloaded: Overloaded
 
+    @property
+    def capacity_rps(self) -> float:
+        return statistics.mean((*self.below_rps, *self.after_rps))
+
     def promises(self) -> list[Promise]:
         told = self.overloaded
+        loops = [" ".join(f"{rps:.0f}" for rps in loops) for loops in (self.below_rps, self.after_rps)]
         least_rps = GOODPUT * self.capacity_rps
         bound_ms = 1000 * (KEPT_S + QUEUED / (IMAGES * least_rps / WORKERS))
         return [
             Promise(
                 f"beyond saturation at least {GOODPUT:.0%} of what is answered below it",
                 f"{told.offered_rps:.0f} requests a second came, {told.goodput_rps:.1f} were answered in time, "
-                f"{told.goodput_rps / self.capacity_rps:.0%} of {self.capacity_rps:.1f} (the most before; "
-                f"{self.after_rps:.1f} after it); CPU of an answer {self.cpu_ms_per_answer_below:.1f} ms below, "
+                f"{told.goodput_rps / self.capacity_rps:.0%} of {self.capacity_rps:.1f} ({loops[0]} before, {loops[1]} "
+                f"after it); CPU of an answer {self.cpu_ms_per_answer_below:.1f} ms below, "
                 f"{self.cpu_ms_per_answer_beyond:.1f} ms beyond, with the refusals",
                 told.goodput_rps >= least_rps,
             ),
@@ -75,17 +83,17 @@ def beyond(python: Path, scratch: Path) -> Beyond:
         port, process = port_of(service.url), psutil.Process(service.process.pid)
         closed = Load(port, REQUEST, connections=8, seconds=5.0)
         begin_s = _cpu_s(process)
-        below = [run(closed) for _ in range(3)]
+        below = [run(closed) for _ in range(LOOPS)]
         below_s = _cpu_s(process) - begin_s
-        capacity_rps = max(measured.rps for measured in below)
-        overloaded = overload(port, TIMES * capacity_rps, SECONDS)
+        below_rps = tuple(measured.rps for measured in below)
+        overloaded = overload(port, TIMES * statistics.mean(below_rps), SECONDS)
         beyond_s = _cpu_s(process) - begin_s - below_s
         time.sleep(REST_S)
-        after_rps = run(closed).rps
+        after_rps = tuple(run(closed).rps for _ in range(LOOPS))
     with running(ROOT / "models", scratch, python=python, workers=WORKERS, max_queued_images=0) as service:
         refusal_us = _refusal_us(port_of(service.url), psutil.Process(service.process.pid))
     return Beyond(
-        capacity_rps=capacity_rps,
+        below_rps=below_rps,
         after_rps=after_rps,
         cpu_ms_per_answer_below=1000 * below_s / sum(measured.ok for measured in below),
         cpu_ms_per_answer_beyond=1000 * beyond_s / max(overloaded.accepted, 1),

@@ -122,9 +122,33 @@ async def test_a_long_request_lets_short_ones_pass(monkeypatch: pytest.MonkeyPat
     works += [told("short", doubled(g, rows(1))), told("other", doubled(other, rows(2)))]
     assert await done_together(scheduling(ROWS), works) == [[2 * i for i in long], [2], [4]]
     assert order == ["short", "other", "long"]
-    # A short one finds room beside a piece of the long one; another graph has its turn after it.
-    assert [len(found) for found in session.runs] == [5, 1, 4, 4, 4, 4]
-    assert session.runs[0] == [20, 21, 22, 23, 1]
+    # A piece of the long one finds room beside a short one; another graph has its turn after the next piece.
+    assert [len(found) for found in session.runs] == [5, 4, 1, 4, 4, 4]
+    assert session.runs[0] == [1, 20, 21, 22, 23]
+
+
+async def test_long_requests_are_done_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.scheduler.PIECE_ROWS", 4)
+    session, others = Doubling(), Doubling()
+    g, other = graph(session), graph(others)
+    longs = [range(start, start + 10) for start in (100, 200, 300)]
+    shorts = [doubled(other, rows(i, *range(20, 20 + ROWS - 1))) for i in range(3)]
+    found = await done_together(scheduling(ROWS), [*(doubled(g, rows(*long)) for long in longs), *shorts])
+    assert found[:3] == [[2 * i for i in long] for long in longs]
+    assert [value for run in session.runs for value in run] == [i for long in longs for i in long]
+    assert max(map(len, session.runs)) == 4
+
+
+async def test_short_requests_wait_for_a_piece_of_one_long_request_whatever_their_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.scheduler.PIECE_ROWS", 4)
+    session = Doubling()
+    g, other = graph(session), graph(session)
+    longs = [doubled(g, rows(*range(100, 120))) for _ in range(5)]
+    shorts = [doubled(other, rows(i)) for i in range(3)]  # all three fit in a run
+    await done_together(scheduling(ROWS), [*longs, *shorts])
+    assert session.runs.index([0, 1, 2]) <= 1
 
 
 async def test_who_comes_while_others_come_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,13 +298,13 @@ async def test_wrong_inputs_are_the_operations_fault() -> None:
 async def test_nobody_waits_nobody_computes() -> None:
     session = Doubling()
     g, scheduler = graph(session), scheduling(ROWS)
-    busy, left = job(doubled(graph(Doubling()), rows(*range(20, 100)))), job(doubled(g, rows(7)))
-    computed, waiting = submit(scheduler, busy), submit(scheduler, left)
+    busy = [job(doubled(graph(Doubling()), rows(i))) for i in range(5)]  # a run each
+    *computed, waiting = [submit(scheduler, one) for one in (*busy, job(doubled(g, rows(7))))]
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    await computed
+    await asyncio.gather(*computed)
     assert await done_together(scheduler, [doubled(g, rows(9))]) == [[18]]
     assert session.runs == [[9]]
 
