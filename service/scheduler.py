@@ -1,11 +1,11 @@
 """Computes the requests of a worker on its event loop, a run of rows at a time.
 
 Between two runs the loop takes in what has arrived and sends what is done. Requests that want rows of the same graph
-share a run, and a request of many rows is computed in pieces, in turns with the small ones: so small requests cost less
-together than alone, and none waits for more than a piece of a large one. Large ones are done one after the other: of
-those whose clients leave, few are half done. No row can tell, as no row depends on those beside
-it (export and the registry prove it of each graph). A run that fails is repeated for each of its requests alone: only
-the one at fault hears of it. What takes long and has no rows is done aside, in a thread.
+share a run: so small ones cost less together than alone. A large one is computed in pieces: one, whenever all the small
+ones that waited at its last have had their turn, so none of them waits for more than a piece. Large ones are done one
+after the other: of those whose clients leave, few are half done. No row can tell, as no row depends on those beside it
+(export and the registry prove it of each graph). A run that fails is repeated for each of its requests alone: only the
+one at fault hears of it. What takes long and has no rows is done aside, in a thread.
 
 There is no thread for the runs: handing each request over and back took 100 us of 650, and as much CPU as it took was
 not there for others. A run is short (`run_images` rows), so the loop is never away for long.
@@ -55,7 +55,7 @@ class Scheduler:
         # Each for a run: those that fit in one, and the others.
         self._short: deque[Job] = deque()
         self._long: deque[Job] = deque()
-        self._is_turn_of_long = False
+        self._until_long = 0  # short ones that have their turn before it
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._turns = False
 
@@ -131,9 +131,9 @@ class Scheduler:
 
     def _next(self) -> list[tuple[Job, Run, int]]:
         """Jobs for the next run, and how many rows of each: the first of a queue, and what fits beside it."""
-        self._is_turn_of_long = bool(self._long) and (self._is_turn_of_long or not self._short)
-        queues = [self._long, self._short] if self._is_turn_of_long else [self._short, self._long]
-        self._is_turn_of_long = not self._is_turn_of_long
+        queues = [self._short, self._long]
+        if self._long and (self._until_long <= 0 or not self._short):
+            queues, self._until_long = [self._long, self._short], len(self._short)
         batch: list[tuple[Job, Run, int]] = []
         room, has_long = 0, False
         for queue in queues:
@@ -156,6 +156,8 @@ class Scheduler:
                 batch.append((job, run, n))
                 room -= n
                 has_long |= job.is_long
+            if queue is self._short:
+                self._until_long -= len(queue) - len(later)
             queue.clear()
             queue.extend(later)
         return [entry for entry in batch if self._is_waited_for(entry[0])]

@@ -122,9 +122,9 @@ async def test_a_long_request_lets_short_ones_pass(monkeypatch: pytest.MonkeyPat
     works += [told("short", doubled(g, rows(1))), told("other", doubled(other, rows(2)))]
     assert await done_together(scheduling(ROWS), works) == [[2 * i for i in long], [2], [4]]
     assert order == ["short", "other", "long"]
-    # A piece of the long one finds room beside a short one; another graph has its turn after the next piece.
-    assert [len(found) for found in session.runs] == [5, 4, 1, 4, 4, 4]
-    assert session.runs[0] == [1, 20, 21, 22, 23]
+    # A short one finds room beside a piece of the long one; another graph has its turn after it.
+    assert [len(found) for found in session.runs] == [5, 1, 4, 4, 4, 4]
+    assert session.runs[0] == [20, 21, 22, 23, 1]
 
 
 async def test_long_requests_are_done_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
