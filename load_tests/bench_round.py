@@ -31,7 +31,7 @@ from load_tests.servers import Server
 ROOT = Path(__file__).resolve().parents[1]
 OPEN_CONNECTIONS = 64
 WARM_UP_S = 0.3
-START_AT = 0.7
+START_AT = 0.5
 """Where the search for the goodput starts, as a part of the best closed loop."""
 STEADY_AT = 0.7
 """What Latentry is asked to keep up, as a part of what it can do."""
@@ -79,10 +79,12 @@ class Round:
                     for run in list(runs):
                         with self._turn(run, runs):
                             self._closed_loop(run, n, media_type, connections)
+                self._climb(runs)
                 for run in list(runs):
-                    self._say(f"{run.server.label}, open loop")
-                    with self._turn(run, runs):
-                        self._open_loops(run)
+                    if run.server.name == LATENTRY:
+                        self._say("a steady load")
+                        with self._turn(run, runs):
+                            self._steady(run)
 
     def _start(self, server: Server, stack: ExitStack) -> Running | None:
         """Start and check a server, and stop it where it stands until its first turn. None: it cannot be had."""
@@ -155,45 +157,53 @@ class Round:
         cell = {"round": self._number, "n": n, "media_type": media_type, "connections": connections}
         self._results.server(run.server.name)["closed"].append(cell | asdict(measured))
 
-    def _open_loops(self, run: Running) -> None:
-        """The goodput of one server, and for Latentry its latency at a part of its capacity; n = 1, npy."""
-        row = self._results.server(run.server.name)
-        cells = [
-            cell
-            for cell in row["closed"]
+    def _climb(self, runs: list[Running]) -> None:
+        """The goodput of all servers, each a step at a time; n = 1, npy."""
+        climbs = {
+            run.server.name: goodput.Climb(max(self._start_rps(run), goodput.LOWEST_RPS)) for run in runs
+        }
+        while climbing := [run for run in runs if not climbs[run.server.name].is_over]:
+            self._say("open loop, " + ", ".join(run.server.name for run in climbing))
+            for run in climbing:
+                climb = climbs[run.server.name]
+                with self._turn(run, runs):
+                    climb.note(generate(self._open_load(run, climb.rate, self._args.open_seconds)))
+        for name, climb in climbs.items():
+            kept = goodput.best(climb.steps)
+            told = [{"rate": step.rate, "kept": step.kept, **asdict(step.measured)} for step in climb.steps]
+            found = {"round": self._number, "goodput_rps": kept.rate if kept else 0.0, "steps": told}
+            self._results.server(name)["open"].append(found)
+
+    def _start_rps(self, run: Running) -> float:
+        cells = self._results.server(run.server.name)["closed"]
+        closed: list[float] = [
+            cell["rps"]
+            for cell in cells
             if (cell["round"], cell["n"], cell["media_type"]) == (self._number, 1, NPY)
         ]
-        seconds = self._args.open_seconds
-        closed = Load(
+        return START_AT * max(closed)
+
+    def _open_load(self, run: Running, rate: float, seconds: float) -> Load:
+        """Closed at a rate of 0."""
+        return Load(
             run.port,
             run.server.request(1, NPY),
+            mode="open" if rate else "closed",
             connections=OPEN_CONNECTIONS,
             seconds=seconds,
+            rate=rate,
             warm_up_s=WARM_UP_S,
             seed=self._number,
             body_bytes=run.lengths[1, NPY],
         )
 
-        def arrive(rate: float, seconds: float = seconds) -> Measured:
-            return generate(replace(closed, mode="open", rate=rate, seconds=seconds))
-
-        most_rps = max(cell["rps"] for cell in cells)
-        steps = goodput.search(arrive, START_AT * most_rps)
-        kept = goodput.best(steps)
-        row["open"].append(
-            {
-                "round": self._number,
-                "goodput_rps": kept.rate if kept else 0.0,
-                "steps": [{"rate": step.rate, "kept": step.kept, **asdict(step.measured)} for step in steps],
-            }
-        )
-        if run.server.name == LATENTRY:
-            # Measured right before: a part of what it could do minutes ago may be more than it can do now.
-            capacity_rps = generate(closed).rps
-            rate = STEADY_AT * capacity_rps
-            told = {"round": self._number, "capacity_rps": capacity_rps, "rate": rate}
-            steady = arrive(rate, self._args.steady_seconds)
-            row["steady"].append(told | asdict(steady))
+    def _steady(self, run: Running) -> None:
+        """Its latency at a part of its capacity, which is measured right before: it changes within minutes."""
+        capacity_rps = generate(self._open_load(run, 0.0, self._args.open_seconds)).rps
+        rate = STEADY_AT * capacity_rps
+        told = {"round": self._number, "capacity_rps": capacity_rps, "rate": rate}
+        steady = generate(self._open_load(run, rate, self._args.steady_seconds))
+        self._results.server(run.server.name)["steady"].append(told | asdict(steady))
 
     def _measure_limit(self) -> None:
         """Images a second of onnxruntime alone, in batches of 1 and of 64; what others took of the cores before."""

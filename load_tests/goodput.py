@@ -1,19 +1,20 @@
 """The highest rate of arrivals that a server keeps up with: p99 within a bound, no failures, nothing left behind."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from load_tests.generator import Measured
 
 P99_MS = 50.0
 BEHIND = 0.98
 """Answers that must come within the time of the load, as a part of the requests."""
-FACTOR = 1.3
-HALVINGS = 3
-"""Of the last step, on a logarithmic scale: the answer is within 1.3^(1/8) = 3.3 %."""
+FACTOR = 1.08
+"""From one rate to the next: the answer is within 8 %."""
+DOWN = 1.3
+"""Where not even the first rate is kept."""
 TRIES = 2
 """At a rate that was not kept: one bad second of the machine is not the server's limit."""
+BEYOND = 1
+"""Tries at the rate after it, for the same reason."""
 LOWEST_RPS = 1.0
 
 
@@ -32,37 +33,36 @@ class Step:
         return m.p99_ms <= P99_MS
 
 
-def search(measure: Callable[[float], Measured], start: float) -> list[Step]:
-    """Try rates from `start`, up by FACTOR until one is not kept, or down until one is; then halve the gap.
+@dataclass
+class Climb:
+    """The search of one server, a step at a time: between its steps others can take theirs, on the same machine.
 
-    Returns:
-        Every step. `best` gives the goodput.
+    Upwards from the first rate by FACTOR, until one was not kept TRIES times and the next was not either.
+
+    Args:
+        rate: the next to be tried, requests a second.
     """
-    steps: list[Step] = []
 
-    def keeps(rate: float) -> bool:
-        for _ in range(TRIES):
-            steps.append(Step(rate, measure(rate)))
-            if steps[-1].kept:
-                return True
-        return False
+    rate: float
+    steps: list[Step] = field(default_factory=list)
+    is_over: bool = False
+    _failed: int = 0
 
-    good, bad = 0.0, math.inf
-    rate = max(start, LOWEST_RPS)
-    while not good or math.isinf(bad):
-        if keeps(rate):
-            good, rate = rate, rate * FACTOR
-        else:
-            bad, rate = rate, rate / FACTOR
-            if rate < LOWEST_RPS and not good:
-                return steps
-    for _ in range(HALVINGS):
-        rate = math.sqrt(good * bad)
-        if keeps(rate):
-            good = rate
-        else:
-            bad = rate
-    return steps
+    def note(self, measured: Measured) -> None:
+        """What came of the rate."""
+        step = Step(self.rate, measured)
+        self.steps.append(step)
+        self._failed = 0 if step.kept else self._failed + 1
+        if step.kept:
+            self.rate *= FACTOR
+        elif best(self.steps) is None:
+            if self._failed == TRIES:
+                self.rate, self._failed = self.rate / DOWN, 0
+                self.is_over = self.rate < LOWEST_RPS
+        elif self._failed == TRIES:
+            self.rate *= FACTOR
+        elif self._failed == TRIES + BEYOND:
+            self.is_over = True
 
 
 def best(steps: list[Step]) -> Step | None:

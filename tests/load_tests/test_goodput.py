@@ -29,12 +29,18 @@ def limited(limit: float) -> Callable[[float], Measured]:
     return lambda rate: measured(rate, p99_ms=10.0 if rate <= limit else 200.0)
 
 
+def climbed(measure: Callable[[float], Measured], start: float) -> goodput.Climb:
+    climb = goodput.Climb(start)
+    while not climb.is_over:
+        climb.note(measure(climb.rate))
+    return climb
+
+
 @pytest.mark.parametrize("start", [1.0, 100.0, 850.0, 5000.0])
 def test_the_limit_is_found_from_below_and_from_above(start: float) -> None:
-    found = goodput.best(goodput.search(limited(800.0), start))
+    found = goodput.best(climbed(limited(800.0), start).steps)
     assert found is not None
-    # FACTOR^(1 / 2^HALVINGS) = 1.3^(1/8) = 1.0334.
-    assert 800 / 1.034 <= found.rate <= 800
+    assert 800 / goodput.FACTOR < found.rate <= 800
 
 
 def test_each_condition_is_needed() -> None:
@@ -51,17 +57,23 @@ def test_each_condition_is_needed() -> None:
 def test_one_bad_second_is_not_the_limit() -> None:
     tried: list[float] = []
 
-    def with_a_hiccup(rate: float) -> Measured:
+    def with_hiccups(rate: float) -> Measured:
         tried.append(rate)
-        return measured(rate, p99_ms=300.0) if len(tried) == 2 else limited(800.0)(rate)
+        return measured(rate, p99_ms=300.0) if len(tried) in (2, 5, 6) else limited(800.0)(rate)
 
-    found = goodput.best(goodput.search(with_a_hiccup, 500.0))
-    assert tried[1] == tried[2] == 650.0
+    found = goodput.best(climbed(with_hiccups, 500.0).steps)
+    assert tried[1] == tried[2]
+    assert tried[4] == tried[5] < tried[6]
     assert found is not None
-    assert found.rate > 770
+    assert found.rate > 800 / goodput.FACTOR
+
+
+def test_a_climb_ends_soon_after_the_limit() -> None:
+    rates = [step.rate for step in climbed(limited(800.0), 780.0).steps]
+    assert rates == pytest.approx([780, 780 * 1.08, 780 * 1.08, 780 * 1.08**2])
 
 
 def test_a_server_that_keeps_up_with_nothing_ends_the_search() -> None:
-    steps = goodput.search(lambda rate: measured(rate, p99_ms=500.0), 10.0)
-    assert goodput.best(steps) is None
-    assert min(step.rate for step in steps) >= goodput.LOWEST_RPS
+    climb = climbed(lambda rate: measured(rate, p99_ms=500.0), 10.0)
+    assert goodput.best(climb.steps) is None
+    assert min(step.rate for step in climb.steps) >= goodput.LOWEST_RPS
