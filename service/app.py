@@ -195,7 +195,9 @@ def _wrap(app: ASGIApp) -> ASGIApp:
         rebalance.lost(who)
 
     wire.on_lost = lost
-    wire.take = Direct(gateway, rebalance, dispatch, checks, lambda: models.is_stopping).take
+    wire.take = Direct(
+        gateway, rebalance, dispatch, checks, lambda: models.is_loaded, lambda: models.is_stopping
+    ).take
     return gateway
 
 

@@ -182,7 +182,8 @@ class Job:
 
     def aside(self, wanted: Aside) -> Any:
         """In the thread, which may have kept the job waiting: for nothing, where nobody waits for it any more."""
-        return self.context.run(wanted.call) if self.is_wanted else None
+        is_wanted = self.is_wanted and not (self._is_gone is not None and self._is_gone())
+        return self.context.run(wanted.call) if is_wanted else None
 
     def drop(self) -> None:
         try:
@@ -198,4 +199,7 @@ class Job:
         if self._is_gone is not None and self._is_gone():
             self._leave_undone()
         self._untold_images = 0
-        told(value, error)
+        try:
+            told(value, error)
+        except Exception:  # a fault of ours; those who share the run are to hear all the same
+            _log.exception("while a result was told")

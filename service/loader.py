@@ -67,6 +67,11 @@ class Models:
             return None
         return asyncio.wait([asyncio.wrap_future(self._loading)], timeout=self._settings.request_timeout_s)
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether `registry` answers at once."""
+        return self._loading.done()
+
     def usable(self) -> bool:
         """Whether there is a model to serve; waits until all are loaded."""
         return self._loading.result().ready

@@ -103,7 +103,7 @@ class Scheduler:
                     return
             self._count(job, job.rows)
             (self._long if job.is_long else self._short).append(job)
-        elif wanted is not None:
+        elif wanted is not None and self._is_waited_for(job):
             job.is_long = False
             self._count(job, ASIDE_IMAGES)
             future = job.loop.run_in_executor(self._pool, job.aside, wanted)
@@ -138,17 +138,20 @@ class Scheduler:
         room, has_long = 0, False
         for queue in queues:
             later: deque[Job] = deque()
-            for job in queue:
+            passed = 0  # of those that have their turn before a long one
+            for i, job in enumerate(queue):
                 run = job.run
-                if not job.is_wanted or run is None:
+                # Of the long ones who has left is seen here: the room that they take is wanted.
+                if run is None or not (job.is_waited_for() if job.is_long else job.is_wanted):
                     self._count(job, 0)
                     job.drop()
+                    passed += i < self._until_long
                     continue
                 most = run.rows.run_images
                 n = min(job.rows - job.done, min(PIECE_ROWS, most) if job.is_long else most)
                 if not batch:
                     room = min(self._batch_rows, most)
-                elif room <= 0 or run.rows is not batch[0][1].rows or (job.is_long and has_long):
+                elif room <= 0 or run.rows is not batch[0][1].rows or (job.is_long and (has_long or later)):
                     later.append(job)
                     continue
                 else:
@@ -156,8 +159,9 @@ class Scheduler:
                 batch.append((job, run, n))
                 room -= n
                 has_long |= job.is_long
+                passed += i < self._until_long
             if queue is self._short:
-                self._until_long -= len(queue) - len(later)
+                self._until_long -= passed
             queue.clear()
             queue.extend(later)
         return [entry for entry in batch if self._is_waited_for(entry[0])]

@@ -29,7 +29,10 @@ class Caller(Protocol):
         """Give the whole answer."""
 
     def run(self, app: ASGIApp) -> None:
-        """Have an ASGI application answer instead, in a task; its `receive` tells of the body once more."""
+        """Have an ASGI application answer instead, in a task; its `receive` gives an empty body."""
+
+    def drop(self) -> None:
+        """End the connection: there will be no answer."""
 
 
 class Wire:

@@ -13,6 +13,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
@@ -49,8 +50,9 @@ class Board:
     def __init__(self, folder: Path, pid: int) -> None:
         self._folder, self._pid = folder, pid
         self._others: dict[int, mmap.mmap] = {}
-        path = folder / f"{_PREFIX}{pid}"
-        path.write_bytes(bytes(_SHOWN.size))
+        path, new = folder / f"{_PREFIX}{pid}", folder / f"new-{_PREFIX}{pid}"
+        new.write_bytes(bytes(_SHOWN.size))
+        new.replace(path)  # others may look at any time: it is whole, or not there
         self._own = _map(path, mmap.ACCESS_WRITE)
 
     def show(self, shown: Shown) -> None:
@@ -70,7 +72,9 @@ class Board:
 
 
 class Rebalance:
-    """ASGI middleware. No request is lost: the answer is whole, and HTTP clients reconnect by themselves.
+    """ASGI middleware; who does without calls `begin`, `should_move` and `end`.
+
+    No request is lost: the answer is whole, and HTTP clients reconnect by themselves.
 
     `folder` must be the same for all workers of a service; by default the one that BentoML gives them for metrics.
     """
@@ -84,7 +88,7 @@ class Rebalance:
         self._board: Board | None = None
         self._in_flight = 0
         self._connections: dict[object, float] = {}  # each with the time of its last request
-        self._moved = self._looked = -LOOK_S
+        self._moved = self._looked = self._forgot = -LOOK_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._own_board()  # at the worker's start, by its first scope, "lifespan": the idle must be seen too
@@ -106,7 +110,10 @@ class Rebalance:
     def begin(self, who: object) -> None:
         """A request more is in flight, of the connection `who`."""
         self._in_flight += 1
-        self._connections[who] = self._clock()
+        self._connections[who] = now = self._clock()
+        if now - self._forgot >= LOOK_S:
+            before, self._forgot = self._forgot, now
+            self._connections = {who: at for who, at in self._connections.items() if at >= before}
         self._show()
 
     def end(self) -> None:
@@ -141,9 +148,9 @@ class Rebalance:
         return more >= 0 and len(self._connections) - other.connections >= MORE_CONNECTIONS
 
     def _look(self, now: float) -> None:
-        self._own_board().look()
-        before, self._looked = self._looked, now
-        self._connections = {who: at for who, at in self._connections.items() if at >= before}
+        self._looked = now
+        with suppress(OSError):  # no descriptor is left, say: those that are known already will do
+            self._own_board().look()
 
     def _show(self) -> None:
         self._own_board().show(Shown(self._in_flight, len(self._connections)))

@@ -96,13 +96,14 @@ class Dispatch:
         """Answer a request that is there whole.
 
         Args:
-            told: is called as by `Job.tell`, maybe before this returns.
+            told: is called as by `Job.tell`, maybe before this returns. What is told is a Part: its body is held until
+                it is released.
 
         Returns:
             The work, and its deadline by the loop's clock.
 
         Raises:
-            ServiceError: it is refused.
+            ServiceError: it is refused, and nothing is told.
         """
         self._admit(scope)
         headers = _headers(scope)
@@ -112,12 +113,17 @@ class Dispatch:
         self._bodies.hold(len(body))
 
         def tell(value: Any, error: Exception | None) -> None:
-            self._bodies.release(len(body))
+            if not isinstance(value, Part):
+                self.release(body)
             told(value, _too_late(patience_s) if isinstance(error, TimeoutError) else error)
 
         job.tell(tell, deadline_s)
         self._scheduler.submit(job)
         return job, deadline_s
+
+    def release(self, body: bytes) -> None:
+        """Of an answer in parts the last is sent."""
+        self._bodies.release(len(body))
 
     def lost(self, who: object) -> None:
         """A connection has ended."""
@@ -125,7 +131,7 @@ class Dispatch:
 
     def refusal(self, scope: Scope) -> Overloaded | None:
         """Whether a request is to be turned away, before it is called with it. It is asked once only."""
-        if not self._admission.is_full or self.direct_handler(scope) is None:
+        if not self._admission.is_full or self.handler_or_none(scope) is None:
             return None
         try:
             self._admission.ask(scope["client"])
@@ -172,12 +178,7 @@ class Dispatch:
             with suppress(asyncio.CancelledError):
                 await leaving
 
-    @property
-    def is_loaded(self) -> bool:
-        """Whether handlers may begin, with nothing to await."""
-        return self._wait() is None
-
-    def direct_handler(self, scope: Scope) -> Handler | None:
+    def handler_or_none(self, scope: Scope) -> Handler | None:
         """What answers a request; None: BentoML, or a refusal of its method or path."""
         with suppress(ServiceError):
             return self.handler(scope)

@@ -1,4 +1,7 @@
-"""uvicorn's side of a connection, with an end to its patience: for the head of a request, and for its length."""
+"""uvicorn's side of a connection, with an end to its patience: for the head of a request, and for its length.
+
+A request that is there whole is handed over at once, without a task: see `service.wire`.
+"""
 
 import asyncio
 import json
@@ -75,13 +78,17 @@ class Protocol(HttpToolsProtocol):
         is_whole = not (cycle.more_body or self.transport.is_closing())
         if not (is_whole and wire.take(cast(Scope, cycle.scope), bytes(cycle.body), _Caller(self, cycle))):
             super()._start_asgi_task(cycle, app)
+            return
+        cycle.body = bytearray()
+        if not self.pipeline:  # after a long body it was paused, and whoever leaves would not be seen
+            self.flow.resume_reading()
 
     def run(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
         super()._start_asgi_task(cycle, cast(ASGI3Application, app))
 
     def answer(self, cycle: RequestResponseCycle, answer: Answer) -> None:
         """In one piece: uvicorn writes head and body apart."""
-        if cycle.disconnected:
+        if self.transport.is_closing():
             return
         lines = [STATUS_LINE[answer.status]]
         for name, value in (*self.server_state.default_headers, *answer.headers):
@@ -133,6 +140,9 @@ class _Caller:
 
     def run(self, app: ASGIApp) -> None:
         self._protocol.run(self._cycle, app)
+
+    def drop(self) -> None:
+        self._protocol.transport.close()
 
 
 def with_patience(head_timeout_s: float, max_head_bytes: int) -> type[Protocol]:

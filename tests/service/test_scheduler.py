@@ -407,3 +407,62 @@ async def test_a_request_that_took_a_while_leaves_nothing_for_the_garbage_collec
         assert left() is None
     finally:
         gc.enable()
+
+
+async def test_whoever_is_told_cannot_break_the_others() -> None:
+    g, scheduler = graph(Doubling()), scheduling(ROWS)
+    bad, good = job(doubled(g, rows(1))), job(doubled(g, rows(2)))
+    bad.tell(lambda _value, _error: 1 / 0, bad.loop.time() + 10)
+    scheduler.submit(bad)
+    assert await submit(scheduler, good) == [4]
+
+
+async def test_a_long_request_of_another_graph_does_not_overtake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.scheduler.PIECE_ROWS", 4)
+    session = Doubling()
+    g, other = graph(session), graph(session)
+    longs = [doubled(g, rows(*range(100, 120))), doubled(other, rows(*range(200, 220)))]
+    await done_together(scheduling(ROWS), [*longs, *(doubled(other, rows(i)) for i in range(3))])
+    computed = [value for run in session.runs for value in run]
+    assert computed.index(119) < computed.index(200)
+
+
+async def test_short_requests_of_many_graphs_wait_for_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.scheduler.PIECE_ROWS", 4)
+    session = Doubling()
+    graphs = [graph(session) for _ in range(6)]
+    scheduler = scheduling(ROWS)
+    shorts = [doubled(one, rows(i)) for i, one in enumerate(graphs)]
+    company = [doubled(graphs[0], rows(i)) for i in range(6, 9)]
+    await done_together(scheduler, [doubled(graph(session), rows(*range(100, 140))), *shorts, *company])
+    of_long = [run[0] >= 100 for run in session.runs]
+    last_short = max(i for i, is_long in enumerate(of_long) if not is_long)
+    assert sum(of_long[:last_short]) == 1
+
+
+async def test_a_long_request_gives_its_room_back_as_soon_as_its_client_has_left() -> None:
+    session, admission, gone = Doubling(), Admission(10**6), threading.Event()
+    g, scheduler = graph(session), Scheduler(ROWS, admission)
+    busy = submit(scheduler, job(doubled(g, rows(*range(100, 400)))))
+    left = Job(doubled(g, rows(*range(20, 60))), telemetry.Record("sample", "id"), None, gone.is_set)
+    waiting = submit(scheduler, left)
+    gone.set()
+    with pytest.raises(ClientGoneError):
+        await waiting
+    assert not busy.done()
+    assert admission.images < 300
+    await busy
+    assert admission.images == 0
+
+
+async def test_nothing_is_done_aside_for_a_client_that_has_left() -> None:
+    done, gone = [], threading.Event()
+
+    def work() -> Work:
+        yield from aside(True, done.append, 1)
+
+    gone.set()
+    left = Job(work(), telemetry.Record("sample", "id"), None, gone.is_set)
+    with pytest.raises(ClientGoneError):
+        await submit(scheduling(ROWS), left)
+    assert done == []

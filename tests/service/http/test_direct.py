@@ -71,6 +71,10 @@ def in_two(whole: bytes) -> tuple[bytes, bytes]:
         (request("/sample?model=tiny-gan", content_type="text/html"), 415),
         (request("/sample?model=tiny-gan", b"x" * (MAX_BODY_BYTES + 1), content_type=NPY), 413),
         (request("/decode?model=tiny-vae", b'{"model": "tiny-vae", "latents": [[1e39]]}'), 400),
+        (
+            request("/encode?model=tiny-vae", b"x" * 100_000, content_type=NPY),
+            400,
+        ),  # more than is read at a time
         (request("/sample?model=tiny-gan&n=1024", x_request_timeout_ms="1", accept=NPY), 504),
         (request("/sample?model=tiny-gan", x_request_timeout_ms="0"), 400),
         (request("/sample?model=tiny-gan", x_a="a" * 40_000), 431),
