@@ -456,7 +456,8 @@ async def test_a_long_request_gives_its_room_back_as_soon_as_its_client_has_left
 
 
 async def test_nothing_is_done_aside_for_a_client_that_has_left() -> None:
-    done, gone = [], threading.Event()
+    done: list[int] = []
+    gone = threading.Event()
 
     def work() -> Work:
         yield from aside(True, done.append, 1)
