@@ -133,9 +133,13 @@ class Job:
     # The rest is the scheduler's.
 
     def is_waited_for(self) -> bool:
-        if self._is_gone is not None and self._is_gone():
+        if self._has_left():
             self._give_up(ClientGoneError())
         return self.is_wanted
+
+    def _has_left(self) -> bool:
+        """Whether the client has, where that can be seen at any time."""
+        return self._is_gone is not None and self._is_gone()
 
     def advance(self, value: Any = None, error: BaseException | None = None) -> Run | Aside | None:
         """Work on until it is known what is to be computed; None where who asked has been told instead."""
@@ -182,8 +186,7 @@ class Job:
 
     def aside(self, wanted: Aside) -> Any:
         """In the thread, which may have kept the job waiting: for nothing, where nobody waits for it any more."""
-        is_wanted = self.is_wanted and not (self._is_gone is not None and self._is_gone())
-        return self.context.run(wanted.call) if is_wanted else None
+        return self.context.run(wanted.call) if self.is_wanted and not self._has_left() else None
 
     def drop(self) -> None:
         try:
@@ -196,7 +199,7 @@ class Job:
         if told is None:
             return  # who asked has left
         self._stop_watching()
-        if self._is_gone is not None and self._is_gone():
+        if self._has_left():
             self._leave_undone()
         self._untold_images = 0
         try:

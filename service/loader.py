@@ -63,7 +63,7 @@ class Models:
 
     def wait(self) -> Awaitable[object] | None:
         """What to await before `registry` answers at once; None where it does already."""
-        if self._loading.done():
+        if self.is_loaded:
             return None
         return asyncio.wait([asyncio.wrap_future(self._loading)], timeout=self._settings.request_timeout_s)
 
