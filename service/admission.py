@@ -50,7 +50,8 @@ class Admission:
         self._clock = clock
         self._waiting = {False: 0, True: 0}  # images, of short and of long requests
         self._image_s = 0.0
-        self._request_images = 1.0
+        self.request_images = 1.0
+        """Of a short request, as of late."""
         self._computed_s: float | None = None  # the last run, if others waited when it ended
         self._places: dict[object, Place] = {}
         self._booked_us: defaultdict[int, int] = defaultdict(int)  # second -> work
@@ -89,7 +90,7 @@ class Admission:
             return
         raise Overloaded(
             f"{waiting:,} images wait for their turn here, and no more than {self._limit:,} may",
-            retry_after_s=self._book(who, now_s, images or self._request_images),
+            retry_after_s=self._book(who, now_s, images or self.request_images),
         )
 
     def leave(self, who: object) -> None:
@@ -112,7 +113,7 @@ class Admission:
 
     def asked_for(self, images: int) -> None:
         """The size of a short request."""
-        self._request_images += _LATELY * (images - self._request_images)
+        self.request_images += _LATELY * (images - self.request_images)
 
     def computed(self, images: int, seconds: float) -> None:
         """A run of so many images, which are still counted, took so long."""

@@ -1,11 +1,12 @@
 """Computes the requests of a worker on its event loop, a run of rows at a time.
 
 Between two runs the loop takes in what has arrived and sends what is done. Requests that want rows of the same graph
-share a run: so small ones cost less together than alone. A large one is computed in pieces: one, whenever all the small
-ones that waited at its last have had their turn, so none of them waits for more than a piece. Large ones are done one
-after the other: of those whose clients leave, few are half done. No row can tell, as no row depends on those beside it
-(export and the registry prove it of each graph). A run that fails is repeated for each of its requests alone: only the
-one at fault hears of it. What takes long and has no rows is done aside, in a thread.
+share a run: so small ones cost less together than alone. A large one is computed in pieces of the size that the small
+ones have: one, whenever all the small ones that waited at its last have had their turn. So it gets as much as each of
+them, and none of them waits for more than a piece. Large ones are done one after the other: of those whose clients
+leave, few are half done. No row can tell, as no row depends on those beside it (export and the registry prove it of
+each graph). A run that fails is repeated for each of its requests alone: only the one at fault hears of it. What takes
+long and has no rows is done aside, in a thread.
 
 There is no thread for the runs: handing each request over and back took 100 us of 650, and as much CPU as it took was
 not there for others. A run is short (`run_images` rows), so the loop is never away for long.
@@ -29,7 +30,7 @@ from service.steps import Run
 from service.wire import wire
 
 PIECE_ROWS = 16
-"""Of a request that has more rows than fit in a run: while one is computed (4 ms of mnist-gan's), all others wait."""
+"""The least, of a request that has more rows than fit in a run: 4 ms of mnist-gan's, for which all others wait."""
 
 LET_IN_S = 0.005
 """Between two runs, for what comes in."""
@@ -136,6 +137,7 @@ class Scheduler:
             queues, self._until_long = [self._long, self._short], len(self._short)
         batch: list[tuple[Job, Run, int]] = []
         room, has_long = 0, False
+        piece = max(PIECE_ROWS, round(self._admission.request_images))
         for queue in queues:
             later: deque[Job] = deque()
             passed = 0  # of those that have their turn before a long one
@@ -148,7 +150,7 @@ class Scheduler:
                     passed += i < self._until_long
                     continue
                 most = run.rows.run_images
-                n = min(job.rows - job.done, min(PIECE_ROWS, most) if job.is_long else most)
+                n = min(job.rows - job.done, min(piece, most) if job.is_long else most)
                 if not batch:
                     room = min(self._batch_rows, most)
                 elif room <= 0 or run.rows is not batch[0][1].rows or (job.is_long and (has_long or later)):
