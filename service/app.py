@@ -177,7 +177,7 @@ def _model(call: Call[Any]) -> Model:
 def _wrap(app: ASGIApp) -> ASGIApp:
     resolve = partial(v2.inference, models, settings)
     dispatch = Dispatch(app, _handlers, settings, models.wait, resolve)
-    rebalance = Rebalance(dispatch)
+    rebalance = Rebalance(dispatch, lambda: dispatch.waiting)
     if (keys := process_keys()) is not None:  # whoever has none hears no more than that
         access = Access(rebalance, keys)
         gateway = Gateway(access, settings)

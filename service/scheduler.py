@@ -51,6 +51,8 @@ class Scheduler:
     def __init__(self, batch_rows: int, admission: Admission) -> None:
         self._batch_rows = batch_rows
         self._admission = admission
+        self.waiting = 0
+        """Jobs that wait for their turn, or are computed."""
         self._seen = 0  # of the arrivals, at the last turn
         self._since_s = 0.0  # the last run, or the first job after a rest
         # Each for a run: those that fit in one, and the others.
@@ -121,6 +123,7 @@ class Scheduler:
     def _count(self, job: Job, images: int) -> None:
         """So many of a job wait now."""
         self._admission.count(images - job.waiting_images, is_long=job.is_long)
+        self.waiting += (images > 0) - (job.waiting_images > 0)
         job.waiting_images = images
 
     def _return(self, job: Job, future: "asyncio.Future[Any]") -> None:

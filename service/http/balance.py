@@ -2,9 +2,10 @@
 
 The workers share one listening socket, and whoever wakes first takes every connection that waits: now and then all
 of them land on one worker, and keep-alive holds them there while the others idle. So each worker tells the others how
-many requests it has in flight, and how many connections lately brought some. One that has clearly more than another
-asks one of its clients, now and then, to connect again (`Connection: close` on its answer). The connections even out
-within tens of milliseconds, before a queue has grown that the requests in flight would tell of.
+many requests wait for their turn with it, and how many connections lately brought some that were answered. One that has
+clearly more than another asks one of its clients, now and then, to connect again (`Connection: close` on its answer).
+The connections even out within tens of milliseconds, before a queue has grown that would tell of it. Who says half of a
+request, or does not read an answer, is no work, and counts for nothing.
 """
 
 import mmap
@@ -23,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.processes import is_alive
 
 CLEARLY_MORE = 3
-"""Requests in flight more than the idlest worker's. At a difference of 2 a move would only change the sides."""
+"""Requests that wait more than the idlest worker's. At a difference of 2 a move would only change the sides."""
 INTERVAL_S = 0.05
 """Between two moves of a worker: a connection needs some time to arrive elsewhere."""
 MORE_CONNECTIONS = 2
@@ -33,14 +34,14 @@ QUICK_S = 0.005
 LOOK_S = 1.0
 """Between two looks for workers that have come or gone, and for connections that brought nothing since the last."""
 
-_PREFIX = "latentry-in-flight-"
+_PREFIX = "latentry-load-"
 _SHOWN = struct.Struct("II")
 
 
 class Shown(NamedTuple):
-    """What a worker has: requests in flight, and connections that lately brought some."""
+    """What a worker has: requests that wait, and connections that lately brought some that were rightly answered."""
 
-    in_flight: int
+    waiting: int
     connections: int
 
 
@@ -67,27 +68,33 @@ class Board:
         }
 
     def idlest_other(self) -> Shown | None:
-        """The other worker with the fewest requests in flight; None where there is no other."""
+        """The other worker where the fewest requests wait; None where there is no other."""
         return min((Shown(*_SHOWN.unpack(other[:])) for other in self._others.values()), default=None)
 
 
 class Rebalance:
-    """ASGI middleware; who does without calls `begin`, `should_move` and `end`.
+    """ASGI middleware; who does without calls `begin` and `answered`.
 
     No request is lost: the answer is whole, and HTTP clients reconnect by themselves.
 
-    `folder` must be the same for all workers of a service; by default the one that BentoML gives them for metrics.
+    Args:
+        waiting: how many requests of this worker wait for their turn, or are computed.
+        folder: the same for all workers of a service; by default the one that BentoML gives them for metrics.
     """
 
     def __init__(
-        self, app: ASGIApp, folder: Path | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        app: ASGIApp,
+        waiting: Callable[[], int],
+        folder: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
+        self._waiting = waiting
         self._clock = clock
         self._folder = folder or Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp())
         self._board: Board | None = None
-        self._in_flight = 0
-        self._connections: dict[object, float] = {}  # each with the time of its last request
+        self._connections: dict[object, float] = {}  # each with the time of its last right answer
         self._moved = self._looked = self._forgot = -LOOK_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,52 +104,51 @@ class Rebalance:
             return
 
         async def rebalancing(message: Message) -> None:
-            if message["type"] == "http.response.start" and self.should_move(message["status"]):
+            is_first = message["type"] == "http.response.start"
+            if is_first and self.answered(scope["client"], message["status"]):
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
             await send(message)
 
-        self.begin(scope["client"])
-        try:
-            await self._app(scope, receive, rebalancing)
-        finally:
-            self.end()
+        self.begin()
+        await self._app(scope, receive, rebalancing)
 
-    def begin(self, who: object) -> None:
-        """A request more is in flight, of the connection `who`."""
-        self._in_flight += 1
-        self._connections[who] = now = self._clock()
+    def begin(self) -> None:
+        """A request is there, and will wait."""
+        self._show(self._waiting() + 1)
+
+    def answered(self, who: object, status: int) -> bool:
+        """A request of the connection `who` is about to be: whether the connection is to be closed after that."""
+        now = self._clock()
+        if status < HTTPStatus.BAD_REQUEST:
+            self._connections[who] = now
         if now - self._forgot >= LOOK_S:
             before, self._forgot = self._forgot, now
             self._connections = {who: at for who, at in self._connections.items() if at >= before}
-        self._show()
-
-    def end(self) -> None:
-        """One less."""
-        self._in_flight -= 1
-        self._show()
+        is_to_move = self._is_to_move(status, now)
+        self._show(self._waiting())
+        return is_to_move
 
     def lost(self, who: object) -> None:
         """A connection has ended."""
         if self._connections.pop(who, None) is not None:
-            self._show()
+            self._show(self._waiting())
 
-    def should_move(self, status: int) -> bool:
-        """Whether the connection is to be closed after an answer with that status."""
-        now = self._clock()
-        if self._in_flight < 2 or now - self._moved < QUICK_S:
+    def _is_to_move(self, status: int, now: float) -> bool:
+        waiting = self._waiting() + 1  # with the one that is answered
+        if waiting < 2 or now - self._moved < QUICK_S:
             return False
         if status == HTTPStatus.TOO_MANY_REQUESTS:  # who is turned away has a place here, by connection
             return False
         if now - self._looked >= LOOK_S:
             self._look(now)
         other = self._own_board().idlest_other()
-        if other is None or not self._has_more(other, now - self._moved):
+        if other is None or not self._has_more(waiting, other, now - self._moved):
             return False
         self._moved = now
         return True
 
-    def _has_more(self, other: Shown, since_s: float) -> bool:
-        more = self._in_flight - other.in_flight
+    def _has_more(self, waiting: int, other: Shown, since_s: float) -> bool:
+        more = waiting - other.waiting
         if more >= CLEARLY_MORE and since_s >= INTERVAL_S:
             return True
         return more >= 0 and len(self._connections) - other.connections >= MORE_CONNECTIONS
@@ -152,8 +158,8 @@ class Rebalance:
         with suppress(OSError):  # no descriptor is left, say: those that are known already will do
             self._own_board().look()
 
-    def _show(self) -> None:
-        self._own_board().show(Shown(self._in_flight, len(self._connections)))
+    def _show(self, waiting: int) -> None:
+        self._own_board().show(Shown(waiting, len(self._connections)))
 
     def _own_board(self) -> Board:
         if self._board is None:

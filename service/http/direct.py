@@ -69,7 +69,7 @@ class _Exchange:
         self._id = request_id_of(scope)
         self._record = scope[telemetry.RECORD] = telemetry.Record(operation(scope["path"]), self._id).begin()
         self._is_over = False
-        direct.rebalance.begin(scope["client"])
+        direct.rebalance.begin()
 
     def start(self, handler: Handler) -> None:
         try:
@@ -130,10 +130,10 @@ class _Exchange:
         return self._record.context().run(self._direct.gateway.fault, error)
 
     def _closes(self, status: int) -> bool:
-        return self._direct.is_stopping() or self._direct.rebalance.should_move(status)
+        is_to_move = self._direct.rebalance.answered(self._scope["client"], status)
+        return is_to_move or self._direct.is_stopping()
 
     def _end(self, status: int) -> None:
         self._is_over = True
         self._record.status = status
         self._record.end()
-        self._direct.rebalance.end()

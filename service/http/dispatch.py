@@ -125,6 +125,11 @@ class Dispatch:
         """Of an answer in parts the last is sent."""
         self._bodies.release(len(body))
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn, or are computed."""
+        return self._scheduler.waiting
+
     def lost(self, who: object) -> None:
         """A connection has ended."""
         self._admission.leave(who)

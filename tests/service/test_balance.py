@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,9 +19,21 @@ from service.http.balance import LOOK_S, QUICK_S, Board, Rebalance, Shown
 from tests.service.server import running
 
 
-async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-    await asyncio.sleep(0.05)
-    await PlainTextResponse("ok")(scope, receive, send)
+class Slow:
+    """An application, and how many requests wait in it."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.waiting += 1
+        await asyncio.sleep(0.05)
+        self.waiting -= 1
+        await PlainTextResponse("ok")(scope, receive, send)
+
+
+def balanced(app: Slow, folder: Path, clock: Callable[[], float]) -> Rebalance:
+    return Rebalance(app, lambda: app.waiting, folder, clock)
 
 
 async def closed(folder: Path, at_a_time: int, others: list[int], seconds: list[float]) -> list[int]:
@@ -29,9 +41,9 @@ async def closed(folder: Path, at_a_time: int, others: list[int], seconds: list[
     now = [0.0]
     processes = [subprocess.Popen(["sleep", "60"]) for _ in others]
     try:
-        for process, in_flight in zip(processes, others, strict=True):
-            Board(folder, process.pid).show(Shown(in_flight, 0))
-        transport = httpx.ASGITransport(Rebalance(slow, folder, clock=lambda: now[0]))
+        for process, waiting in zip(processes, others, strict=True):
+            Board(folder, process.pid).show(Shown(waiting, 0))
+        transport = httpx.ASGITransport(balanced(Slow(), folder, lambda: now[0]))
         found = []
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             for second in seconds:
@@ -72,49 +84,60 @@ async def test_a_worker_gives_one_connection_away_when_another_has_clearly_less_
     ],
 )
 def test_connections_even_out_by_their_number(others: list[Shown], moves: list[bool], tmp_path: Path) -> None:
-    now = [0.0]
-    rebalance = Rebalance(slow, tmp_path, clock=lambda: now[0])
+    now, app = [0.0], Slow()
+    rebalance = balanced(app, tmp_path, lambda: now[0])
     processes = [subprocess.Popen(["sleep", "60"]) for _ in others]
     try:
         for process, shown in zip(processes, others, strict=True):
             Board(tmp_path, process.pid).show(shown)
+        app.waiting = 1
         for who in range(5):
-            rebalance.begin(who)
-        for _ in range(3):
-            rebalance.end()  # five connections, two requests in flight
-        assert not rebalance.should_move(429)
+            rebalance.answered(who, 200)
+        assert not rebalance.answered("a", 504)  # that would be six
+        now[0] = 0.05
+        assert not rebalance.answered(0, 429)
         found = []
         for at in (0.1, 0.1 + QUICK_S / 2, 0.1 + 2 * QUICK_S):
             now[0] = at
-            found.append(rebalance.should_move(200))
+            found.append(rebalance.answered(0, 200))
         assert found == moves
         rebalance.lost(0)
         now[0] += 2 * QUICK_S
-        assert not rebalance.should_move(200)
+        assert not rebalance.answered(1, 200)
     finally:
         for process in processes:
             process.kill()
             process.wait()
 
 
+def test_who_says_half_of_a_request_is_no_load(tmp_path: Path) -> None:
+    app = Slow()
+    rebalance = balanced(app, tmp_path, lambda: 0.1)
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        Board(tmp_path, process.pid).show(Shown(0, 1))
+        app.waiting = 1
+        for _ in range(100):
+            rebalance.begin()
+        assert not rebalance.answered("a", 200)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_connection_that_brings_nothing_more_is_not_counted(tmp_path: Path) -> None:
-    now = [0.0]
-    rebalance = Rebalance(slow, tmp_path, clock=lambda: now[0])
+    now, app = [0.0], Slow()
+    rebalance = balanced(app, tmp_path, lambda: now[0])
     process = subprocess.Popen(["sleep", "60"])
     try:
         Board(tmp_path, process.pid).show(Shown(0, 0))
+        app.waiting = 1
         for who in range(5):
-            rebalance.begin(who)
-        for _ in range(5):
-            rebalance.end()
+            rebalance.answered(who, 200)
         now[0] = LOOK_S
-        rebalance.begin("a")
-        rebalance.begin("a")
-        assert rebalance.should_move(200)
+        assert rebalance.answered("a", 200)
         now[0] = 2.5 * LOOK_S  # the five have said nothing since
-        rebalance.begin("a")
-        rebalance.end()
-        assert not rebalance.should_move(200)
+        assert not rebalance.answered("a", 200)
     finally:
         process.kill()
         process.wait()
