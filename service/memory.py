@@ -5,7 +5,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-_M_ARENA_MAX = -8  # malloc.h
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # malloc.h
+_ALONE_BYTES = 1 << 20
+"""Blocks from that size on are mapped each by itself, and unmapped when they are freed: in the heap they leave holes
+that the next, which is larger, does not fit in. (By itself, glibc raises this to 32 MiB.)"""
 
 
 def share_heap() -> None:
@@ -15,6 +18,7 @@ def share_heap() -> None:
     """
     if (mallopt := _of_glibc("mallopt")) is not None:
         mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _ALONE_BYTES)
 
 
 def trim() -> None:

@@ -1,11 +1,14 @@
 """What the C library is asked for, seen in its own account of itself."""
 
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from service import manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
@@ -24,6 +27,74 @@ stream = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
 libc.malloc_info(0, stream)
 libc.fclose(stream)
 """
+
+LARGE = """
+import ctypes, sys
+from service import memory
+
+libc = ctypes.CDLL(None)
+libc.fopen.restype = libc.malloc.restype = ctypes.c_void_p
+if sys.argv[2] == "shared":
+    memory.share_heap()
+libc.free(ctypes.c_void_p(libc.malloc(8 << 20)))
+libc.malloc(2 << 20)
+stream = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+libc.malloc_info(0, stream)
+libc.fclose(stream)
+"""
+SESSIONS = """
+import psutil, sys
+from pathlib import Path
+import numpy as np
+from service import manifest
+from service.runtime import Graph
+
+def mib():
+    return psutil.Process().memory_full_info().uss / 2**20
+
+def opened(bundle):
+    known = manifest.read_bundle(Path(bundle))
+    operation = known.operations["generate"]
+    return Graph.open(Path(bundle) / operation.graph, operation, known.opset)
+
+graphs = [opened(bundle) for bundle in sys.argv[1:]]
+held = [mib()]
+for graph in graphs:
+    graph.warm_up()
+held.append(mib())
+for graph in graphs:
+    graph.run(z=np.zeros((64, int(graph.operation.inputs[0].shape[1])), np.float32))
+    held.append(mib())
+print(*(after - before for before, after in zip(held, held[1:])))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+@pytest.mark.parametrize(("how", "is_mapped"), [("shared", True), ("not shared", False)])
+def test_a_large_block_is_mapped_alone_also_after_others(how: str, is_mapped: bool, tmp_path: Path) -> None:
+    account = tmp_path / "malloc.xml"
+    subprocess.run([sys.executable, "-c", LARGE, str(account), how], cwd=ROOT, check=True, timeout=30)
+    mapped = re.search(r'<total type="mmap" count="\d+" size="(\d+)"', account.read_text())
+    assert mapped is not None
+    assert (int(mapped[1]) > 2 << 20) == is_mapped
+
+
+def test_sessions_share_the_room_of_their_runs_and_a_warm_up_gives_it_back() -> None:
+    bundles = [
+        ROOT / "models" / name / str(manifest.versions(ROOT / "models" / name)[-1])
+        for name in ("mnist-gan", "mnist-vae", "mnist-ae")
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", SESSIONS, *map(str, bundles)],
+        cwd=ROOT,
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    _, first, *others = map(float, done.stdout.split())
+    assert first > 2, done.stdout  # the warm-up had given it back
+    assert max(others) < 1, done.stdout
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
