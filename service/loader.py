@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import weakref
 from collections.abc import Awaitable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,9 @@ from service.errors import Unavailable
 from service.folder import Changes, ModelsFolder
 from service.registry import Model, Registry
 from service.settings import Settings, load_settings
+
+TRIM_EVERY_S = 60.0
+"""Between two times that memory is given back: answers of all sizes leave holes in the heap."""
 
 
 @lru_cache(maxsize=1)
@@ -31,6 +35,7 @@ class Models:
         self._registry: Registry | None = None
         self._looking = threading.Lock()
         self._leaving: list[weakref.ref[Model]] = []
+        self._trimmed_s = time.monotonic()
         self.is_stopping = False
 
     def load(self) -> None:
@@ -107,10 +112,13 @@ class Models:
             return changes
 
     def clear_up(self) -> None:
-        """Give back the memory of models that have left, once the last request that began with one is answered."""
+        """Give back the memory of models that have left, once the last request that began with one is answered.
+
+        That of requests, now and then."""
         staying = [model for model in self._leaving if model() is not None]
-        if len(staying) < len(self._leaving):
-            self._leaving = staying
+        is_due = time.monotonic() - self._trimmed_s >= TRIM_EVERY_S
+        if is_due or len(staying) < len(self._leaving):
+            self._leaving, self._trimmed_s = staying, time.monotonic()
             memory.trim()
 
     def _load(self) -> Registry:

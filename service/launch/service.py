@@ -46,7 +46,7 @@ def run(settings: Settings, listener: socket.socket, started_s: float) -> int:
 
 def _load(settings: Settings, listener: socket.socket) -> "Worker | None":
     """All that the workers will share; None where there is no model to serve."""
-    from service import telemetry  # noqa: PLC0415 - not before the environment is set
+    from service import memory, telemetry  # noqa: PLC0415 - not before the environment is set
     from service.loader import process_models  # noqa: PLC0415
 
     telemetry.configure_logging(settings.log_level)
@@ -68,6 +68,7 @@ def _load(settings: Settings, listener: socket.socket) -> "Worker | None":
             return None
     _forget(os.getpid())  # its gauges are there from the import on
     gc.freeze()
+    memory.trim()  # what is free would be shared, and become each worker's own when it is used again
     return worker
 
 
