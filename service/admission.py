@@ -48,6 +48,7 @@ class Admission:
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
+        self._detail = f"at least {limit:,} images wait for their turn here, and no more may"
         self._waiting = {False: 0, True: 0}  # images, of short and of long requests
         self._image_s = 0.0
         self.request_images = 1.0
@@ -88,10 +89,7 @@ class Admission:
         kept = KEPT_S / self._image_s if is_expected and self._image_s else 0.0
         if waiting < self._limit + kept:
             return
-        raise Overloaded(
-            f"{waiting:,} images wait for their turn here, and no more than {self._limit:,} may",
-            retry_after_s=self._book(who, now_s, images or self.request_images),
-        )
+        raise Overloaded(self._detail, retry_after_s=self._book(who, now_s, images or self.request_images))
 
     def leave(self, who: object) -> None:
         """`who` will not come: others may have the place."""

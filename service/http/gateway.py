@@ -77,8 +77,9 @@ class Gateway:
         if (error := refusal(scope)) is None:
             return None
         request_id, path = request_id_of(scope), scope["path"]
-        with telemetry.Record(operation(path), request_id) as record:
-            record.status = error.status
+        record = telemetry.Record(operation(path), request_id).begin()
+        record.status = error.status
+        record.end()
         return answer_to(error, path, request_id)
 
     def check(self, scope: Scope) -> None:
