@@ -179,6 +179,8 @@ def _session_options(threads: int) -> Any:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     _share_arena()
     options.add_session_config_entry("session.use_env_allocators", "1")
+    # Not for weights, which come and go with versions: the arena would keep the room between them.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     options.log_severity_level = 3  # errors: a warning is not for the operator of the service
     # Threads that spin while they wait take the CPU from the other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
