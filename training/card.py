@@ -137,9 +137,16 @@ def _limitations(config: Config, report: Report, *, fitted_prior: bool) -> str:
             if fitted_prior:
                 lines.append("- The fitted prior knows the codes of training images alone.")
             return "\n".join(lines)
-        case VAEConfig(likelihood=likelihood):
+        case VAEConfig(likelihood=likelihood, pixels=pixels):
             lines = ["- Samples are means of p(x|z) and therefore smoother than the data."]
-            if likelihood == "bernoulli":
+            if pixels == "binarised":
+                lines.append(
+                    "- A density of binary images: it was trained on pixels drawn anew at each step, with the grey "
+                    "values as probabilities, and its bounds below are of one such draw of the test images. The "
+                    "served ELBO of a grey image is another figure: the expectation over its binary ones, with the "
+                    "encoder seeing the grey one."
+                )
+            elif likelihood == "bernoulli":
                 lines.append(
                     "- Pixels are grey: the log-likelihood is the expectation over binarised images, with the encoder "
                     "seeing the grey one. Compare it only with figures got the same way."

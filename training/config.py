@@ -13,7 +13,15 @@ from typing import Any, Literal
 from training.errors import ConfigError
 from training.families import CONFIGS, FamilyConfig
 
-AT_LEAST_ONE = ("latent_dim", "features", "discriminator_features", "kernels", "kernel_dim", "penalty_every")
+AT_LEAST_ONE = (
+    "latent_dim",
+    "features",
+    "discriminator_features",
+    "kernels",
+    "kernel_dim",
+    "penalty_every",
+    "importance_samples",
+)
 RECIPES = Path(__file__).parent / "recipes"
 
 

@@ -67,14 +67,15 @@ def evaluate(
 def _of_images(
     trained: Trained, operations: Mapping[str, nn.Module], test: Dataset, device: torch.device
 ) -> list[Result]:
-    images = torch.from_numpy(test.images)
     results = []
     if "encode" in operations:
-        results += likelihood.reconstruction(operations, images, device)
+        results += likelihood.reconstruction(operations, torch.from_numpy(test.images), device)
     if isinstance(trained.config.model, VAEConfig):
-        results += likelihood.elbo(trained, operations, images, device)
-        results += likelihood.kl_parts(operations, images, device)
-        results += likelihood.importance_weighted(trained, operations, test.images, device)
+        bound = likelihood.elbo(trained, operations, test.images, device)
+        results += bound
+        results += likelihood.kl_parts(trained, operations, test.images, device)
+        (elbo_nats,) = (result.value for result in bound if result.name == "elbo_nats")
+        results += likelihood.importance_weighted(trained, operations, test.images, elbo_nats, device)
     return results
 
 

@@ -92,6 +92,7 @@ BOUNDS = {
     "iw50_bits_per_dim",
     "iw50_gap_nats",
     "iw50_gap_nats_standard_error",
+    "iw50_all_nats",
 }
 SCORE = {
     f"score_{name}"
@@ -132,6 +133,7 @@ def test_values_agree_with_each_other(runs: dict[str, RunDir]) -> None:
     assert parts == pytest.approx(vae["kl_nats"], rel=1e-6)
     assert -0.01 < vae["mutual_information_nats"] <= math.log(200) + 1e-6
     assert vae["iw50_gap_nats"] > 0
+    assert vae["iw50_all_nats"] == pytest.approx(vae["elbo_nats"] + vae["iw50_gap_nats"])
     assert vae["iw50_bits_per_dim"] == pytest.approx(-vae["iw50_nats"] / (784 * math.log(2)))
 
 

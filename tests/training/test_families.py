@@ -40,6 +40,8 @@ OPTIONS = [
     ("vae", {"likelihood": "gaussian"}),
     ("vae", {"kl_warmup_images": 1000}),
     ("vae", {"free_bits_nats": 2.0}),
+    ("vae", {"pixels": "binarised"}),
+    ("vae", {"importance_samples": 3}),
     ("gan", {"loss": "minimax"}),
     ("gan", {"loss": "hinge"}),
     ("gan", {"loss": "wasserstein"}),

@@ -4,8 +4,16 @@ import math
 
 import pytest
 import torch
+from torch.distributions import Normal
 
-from training.losses import GAN_LOSSES, free_bits, gradient_penalty, zero_centred_penalty
+from training.losses import (
+    GAN_LOSSES,
+    free_bits,
+    gradient_penalty,
+    importance_weighted_bound,
+    zero_centred_penalty,
+)
+from training.metrics.elbo import gaussian_kl_nats
 
 LOG2 = math.log(2)
 SOFTPLUS_1 = math.log(1 + math.e)
@@ -75,3 +83,27 @@ def test_free_bits_floors_the_batch_mean_of_each_dimension() -> None:
     kl = torch.tensor([[0.0, 2.0], [0.2, 4.0]])  # means 0.1 and 3
     assert float(free_bits(kl, 0.5)) == pytest.approx(3.5)
     assert float(free_bits(kl, 0.0)) == pytest.approx(3.1)
+
+
+def test_the_importance_weighted_bound_is_that_of_its_definition() -> None:
+    torch.manual_seed(0)
+    mean, logvar, z, likelihoods = (
+        torch.randn(2, 3),
+        torch.randn(2, 3),
+        torch.randn(5, 2, 3),
+        torch.randn(5, 2),
+    )
+    q, p = Normal(mean, (0.5 * logvar).exp()), Normal(torch.zeros(3), 1.0)
+    for beta in (1.0, 0.3):
+        log_ratios = (p.log_prob(z) - q.log_prob(z)).sum(2)  # type: ignore[no-untyped-call]
+        expected = (likelihoods + beta * log_ratios).exp().mean(0).log().mean()
+        found = importance_weighted_bound(likelihoods, z, mean, logvar, beta)
+        torch.testing.assert_close(found, expected)
+
+
+def test_of_one_draw_the_importance_weighted_bound_is_an_estimate_of_the_elbo() -> None:
+    torch.manual_seed(0)
+    mean, logvar = torch.randn(1, 3), torch.randn(1, 3)
+    z = mean + torch.exp(0.5 * logvar) * torch.randn(20_000, 1, 3)
+    bounds = torch.stack([importance_weighted_bound(torch.zeros(1, 1), one[None], mean, logvar) for one in z])
+    assert float(bounds.mean()) == pytest.approx(-float(gaussian_kl_nats(mean, logvar).sum()), rel=0.03)
