@@ -36,6 +36,10 @@ class Protocol(HttpToolsProtocol):
         self._stop_timer()
         wire.on_lost(self.client)
         super().connection_lost(exc)
+        # What leads back here would keep every connection until the garbage collector comes by, or the timer.
+        self.cycle = self._begun = None  # type: ignore[assignment]  # as uvicorn has it before the first request
+        self.pipeline.clear()
+        self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
         wire.arrivals += 1
