@@ -1,9 +1,10 @@
 """Computes the requests of a worker on its event loop, a run of rows at a time.
 
 Between two runs the loop takes in what has arrived and sends what is done. Requests that want rows of the same graph
-share a run: so small ones cost less together than alone. A large one is computed in pieces of the size that the small
-ones have: one, whenever all the small ones that waited at its last have had their turn. So it gets as much as each of
-them, and none of them waits for more than a piece. Large ones are done one after the other: of those whose clients
+share a run: so small ones cost less together than alone. A large one is computed in pieces half as large as the small
+ones are: one, whenever all the small ones that waited at its last have had their turn. So it gets half as much as each
+of them, and none of them waits for more than a piece. (As much as each: of what clients who leave asked for, more was
+half done.) Large ones are done one after the other: of those whose clients
 leave, few are half done. No row can tell, as no row depends on those beside it (export and the registry prove it of
 each graph). A run that fails is repeated for each of its requests alone: only the one at fault hears of it. What takes
 long and has no rows is done aside, in a thread.
@@ -140,7 +141,7 @@ class Scheduler:
             queues, self._until_long = [self._long, self._short], len(self._short)
         batch: list[tuple[Job, Run, int]] = []
         room, has_long = 0, False
-        piece = max(PIECE_ROWS, round(self._admission.request_images))
+        piece = max(PIECE_ROWS, round(self._admission.request_images / 2))
         for queue in queues:
             later: deque[Job] = deque()
             passed = 0  # of those that have their turn before a long one

@@ -127,17 +127,17 @@ async def test_a_long_request_lets_short_ones_pass(monkeypatch: pytest.MonkeyPat
     assert session.runs[0] == [20, 21, 22, 23, 1]
 
 
-async def test_a_piece_of_a_long_request_is_as_large_as_short_ones_have_been(
+async def test_a_piece_of_a_long_request_is_half_as_large_as_short_ones_have_been(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.scheduler.PIECE_ROWS", 4)
+    monkeypatch.setattr("service.scheduler.PIECE_ROWS", 2)
     session, admission = Doubling(), Admission(10**6)
     scheduler = Scheduler(ROWS, admission)
     for images in [1] * 100 + [6] * 100 + [ROWS + 1] * 100:
         await done_together(scheduler, [doubled(graph(Doubling()), rows(*[1] * images))])
     assert admission.request_images == pytest.approx(6, abs=0.1)  # long ones do not count
     await done_together(scheduler, [doubled(graph(session), rows(*range(20, 40)))])
-    assert [len(found) for found in session.runs] == [6, 6, 6, 2]
+    assert [len(found) for found in session.runs] == [3, 3, 3, 3, 3, 3, 2]
 
 
 async def test_long_requests_are_done_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
