@@ -3,11 +3,11 @@
 Between two runs the loop takes in what has arrived and sends what is done. Requests that want rows of the same graph
 share a run: so small ones cost less together than alone. A large one is computed in pieces half as large as the small
 ones are: one, whenever all the small ones that waited at its last have had their turn. So it gets half as much as each
-of them, and none of them waits for more than a piece. (As much as each: of what clients who leave asked for, more was
-half done.) Large ones are done one after the other: of those whose clients
-leave, few are half done. No row can tell, as no row depends on those beside it (export and the registry prove it of
-each graph). A run that fails is repeated for each of its requests alone: only the one at fault hears of it. What takes
-long and has no rows is done aside, in a thread.
+of them, and none of them waits for more than a piece. (With as much as each, more was half done of what was asked for
+by clients who left.) Large ones are done one after the other: of those whose clients leave, few are half done. No row
+can tell, as no row depends on those beside it (export and the registry prove it of each graph). A run that fails is
+repeated for each of its requests alone: only the one at fault hears of it. What takes long and has no rows is done
+aside, in a thread.
 
 There is no thread for the runs: handing each request over and back took 100 us of 650, and as much CPU as it took was
 not there for others. A run is short (`run_images` rows), so the loop is never away for long.

@@ -15,6 +15,14 @@ from training.layers import MinibatchDiscrimination, MinibatchStddev
 ImageShape = tuple[int, int, int]  # C, H, W
 
 
+def quarter(shape: ImageShape) -> tuple[int, int]:
+    """(H / 4, W / 4) of images (C, H, W). Raises ConfigError where these are not whole."""
+    _, height, width = shape
+    if height % 4 or width % 4:
+        raise ConfigError(f"images of {height} x {width}: height and width must be multiples of 4")
+    return height // 4, width // 4
+
+
 class Encoder(nn.Module):
     """Image -> features -> `heads` vectors of `latent_dim`."""
 
@@ -37,11 +45,9 @@ class Decoder(nn.Module):
 
     def __init__(self, shape: ImageShape, channels: tuple[int, int], latent_dim: int) -> None:
         super().__init__()
-        colours, height, width = shape
-        if height % 4 or width % 4:
-            raise ConfigError(f"images of {height} x {width}: height and width must be multiples of 4")
+        colours = shape[0]
         c0, c1 = channels
-        self.start = (c0, height // 4, width // 4)
+        self.start = (c0, *quarter(shape))
         self.project = nn.Linear(latent_dim, c0 * self.start[1] * self.start[2], bias=False)
         self.trunk = nn.Sequential(
             nn.BatchNorm2d(c0),

@@ -6,8 +6,7 @@ starts at zero, so that a network of any depth starts as one of none (Zhang et a
 
 from torch import Tensor, nn
 
-from training.errors import ConfigError
-from training.networks import ImageShape
+from training.networks import ImageShape, quarter
 
 
 class Block(nn.Module):
@@ -32,7 +31,7 @@ class ResidualEncoder(nn.Module):
         self, shape: ImageShape, channels: tuple[int, int, int], latent_dim: int, heads: int, blocks: int
     ) -> None:
         super().__init__()
-        height, width = _quarter(shape)
+        height, width = quarter(shape)
         c0, c1, features = channels
         self.heads = heads
         self.trunk = nn.Sequential(
@@ -57,7 +56,7 @@ class ResidualDecoder(nn.Module):
     def __init__(self, shape: ImageShape, channels: tuple[int, int], latent_dim: int, blocks: int) -> None:
         super().__init__()
         c0, c1 = channels
-        self.start = (c0, *_quarter(shape))
+        self.start = (c0, *quarter(shape))
         self.project = nn.Linear(latent_dim, c0 * self.start[1] * self.start[2])
         self.coarse = nn.Sequential(*(Block(c0) for _ in range(blocks)))
         self.grow = nn.ConvTranspose2d(c0, c1, 4, stride=2, padding=1)
@@ -73,10 +72,3 @@ class ResidualDecoder(nn.Module):
 
 def _activate(x: Tensor) -> Tensor:
     return nn.functional.leaky_relu(x, 0.2)
-
-
-def _quarter(shape: ImageShape) -> tuple[int, int]:
-    _, height, width = shape
-    if height % 4 or width % 4:
-        raise ConfigError(f"images of {height} x {width}: height and width must be multiples of 4")
-    return height // 4, width // 4

@@ -71,7 +71,7 @@ class VAENetwork(nn.Module):
         if config.likelihood == "gaussian":
             self.log_stddev = nn.Parameter(torch.tensor(math.log(0.3)))
 
-    def forward(self, images: Tensor) -> "Drawn":
+    def forward(self, images: Tensor) -> Drawn:
         """(N, C, H, W) in [0, 1] -> K draws of q(z|x) for each, and what p(x|z) is there."""
         mean, logvar = self.encoder(images)
         noise = torch.randn(self.draws, *mean.shape, dtype=mean.dtype, device=mean.device)
