@@ -1,5 +1,6 @@
 """Bytes <-> arrays: what is decoded to what, and what is refused. Pillow is the judge of our PNG."""
 
+import gc
 import io
 import zipfile
 from collections.abc import Callable
@@ -260,6 +261,20 @@ def test_an_npy_file_cut_anywhere_is_refused() -> None:
     for length in range(len(whole)):
         with pytest.raises(BadRequest):
             codecs.decode_npy(whole[:length], ("uint8",))
+
+
+def test_npy_files_alike_leave_nothing_to_the_garbage_collector() -> None:
+    data = codecs.encode_npy(np.zeros((3, 2, 3), np.uint8))
+    codecs.decode_npy(data, ("uint8",))
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for _ in range(50):
+            codecs.decode_npy(data, ("uint8",))
+        assert len(gc.get_objects()) - before < 10
+    finally:
+        gc.enable()
 
 
 def test_base64() -> None:
