@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from load_tests import bench_charts, bench_numbers, goodput
+from load_tests import bench_charts, bench_latentry, bench_numbers, goodput
 from load_tests.bench_numbers import LATENTRY, Cell, Rate, Row, Table
 from load_tests.peers.sampler import NPY, PNG
 
@@ -36,6 +36,7 @@ def render(table: Table, charts: Sequence[str]) -> str:
         "## One image a request, npy",
         _main_table(table, rows),
         _steady(rows),
+        _beside(rows),
         "## Closed loop in full",
         *_full_tables(rows),
         "## Start, memory, disk",
@@ -151,6 +152,23 @@ def _steady(rows: Sequence[Row]) -> str:
     return (
         "Latentry in an open loop at 70 % of its capacity (the most that a closed loop of that round got), one line a "
         "round:\n\n" + "\n".join(f"* {line}" for line in told)
+    )
+
+
+def _beside(rows: Sequence[Row]) -> str:
+    found = [turn for row in rows if row.name == LATENTRY for turn in row.raw["beside"]]
+    known = [turn for turn in found if turn["alone"]["p99_ms"] and turn["beside"]["p99_ms"]]
+    if not known:
+        return ""
+    told = [
+        f"{turn['connections']} connections: p99 {_ms(turn['alone']['p99_ms'])} ms alone, "
+        f"{_ms(turn['beside']['p99_ms'])} ms beside it, {turn['beside']['p99_ms'] / turn['alone']['p99_ms']:.1f} times "
+        f"as much, {sum(turn['beside']['failed'].values())} failed"
+        for turn in known
+    ]
+    return (
+        f"Latentry in a closed loop beside one client who asks for {bench_latentry.LONG_IMAGES:,} images (npy) again "
+        "and again, one line a round:\n\n" + "\n".join(f"* {line}" for line in told)
     )
 
 

@@ -47,6 +47,7 @@ def start_results(servers: Sequence[Server], args: argparse.Namespace) -> Result
             "closed": [],
             "open": [],
             "steady": [],
+            "beside": [],
             "faults": [],
         }
         for server in servers

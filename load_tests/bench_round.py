@@ -8,7 +8,6 @@ for all of them. A server that does not bear it has a turn of its own.
 import argparse
 import http.client
 import itertools
-import json
 import re
 import subprocess
 import sys
@@ -20,10 +19,10 @@ from pathlib import Path
 
 import psutil
 
-from load_tests import environments, goodput, limit
+from load_tests import bench_latentry, environments, goodput, limit
 from load_tests.bench_numbers import LATENTRY
 from load_tests.bench_results import WORKERS, Results
-from load_tests.generator import Load, Measured
+from load_tests.generator import Load, run_apart
 from load_tests.peers.sampler import GRAPH, NPY, PNG, Sampler
 from load_tests.running import Running, ServerError, StartError, running
 from load_tests.servers import Server
@@ -33,8 +32,6 @@ OPEN_CONNECTIONS = 64
 WARM_UP_S = 0.3
 START_AT = 0.5
 """Where the search for the goodput starts, as a part of the best closed loop."""
-STEADY_AT = 0.7
-"""What Latentry is asked to keep up, as a part of what it can do."""
 START_TRIES = 2
 """On a busy machine a server can miss deadlines of its own."""
 FAULTS = (
@@ -45,8 +42,6 @@ FAULTS = (
     subprocess.SubprocessError,
 )
 """What a server can do to its own row."""
-GENERATOR_S = 60.0
-"""Longer than any load; a generator that takes longer hangs."""
 
 
 class Round:
@@ -82,9 +77,9 @@ class Round:
                 self._climb(runs)
                 for run in list(runs):
                     if run.server.name == LATENTRY:
-                        self._say("a steady load")
+                        self._say("a steady load, and a long request")
                         with self._turn(run, runs):
-                            self._steady(run)
+                            self._of_latentry(run)
 
     def _start(self, server: Server, stack: ExitStack) -> Running | None:
         """Start and check a server, and stop it where it stands until its first turn. None: it cannot be had."""
@@ -105,7 +100,7 @@ class Round:
                 warm_up = Load(
                     run.port, server.request(1, NPY), seconds=self._args.warm_up_seconds, seed=1000
                 )
-                generate(replace(warm_up, warm_up_s=0.0))
+                run_apart(replace(warm_up, warm_up_s=0.0))
             except FAULTS as error:
                 again = isinstance(error, StartError) and attempt < START_TRIES
                 self._note(server, error, " (it is tried again)" * again)
@@ -143,7 +138,7 @@ class Round:
             self._results.save()
 
     def _closed_loop(self, run: Running, n: int, media_type: str, connections: int) -> None:
-        measured = generate(
+        measured = run_apart(
             Load(
                 run.port,
                 run.server.request(n, media_type),
@@ -167,7 +162,7 @@ class Round:
             for run in climbing:
                 climb = climbs[run.server.name]
                 with self._turn(run, runs):
-                    climb.note(generate(self._open_load(run, climb.rate, self._args.open_seconds)))
+                    climb.note(run_apart(self._open_load(run, climb.rate)))
         for name, climb in climbs.items():
             kept = goodput.best(climb.steps)
             told = [{"rate": step.rate, "kept": step.kept, **asdict(step.measured)} for step in climb.steps]
@@ -183,27 +178,30 @@ class Round:
         ]
         return START_AT * max(closed)
 
-    def _open_load(self, run: Running, rate: float, seconds: float) -> Load:
-        """Closed at a rate of 0."""
+    def _open_load(self, run: Running, rate: float) -> Load:
         return Load(
             run.port,
             run.server.request(1, NPY),
-            mode="open" if rate else "closed",
-            connections=OPEN_CONNECTIONS,
-            seconds=seconds,
-            rate=rate,
+            "open",
+            OPEN_CONNECTIONS,
+            self._args.open_seconds,
+            rate,
             warm_up_s=WARM_UP_S,
             seed=self._number,
             body_bytes=run.lengths[1, NPY],
         )
 
-    def _steady(self, run: Running) -> None:
-        """Its latency at a part of its capacity, which is measured right before: it changes within minutes."""
-        capacity_rps = generate(self._open_load(run, 0.0, self._args.open_seconds)).rps
-        rate = STEADY_AT * capacity_rps
-        told = {"round": self._number, "capacity_rps": capacity_rps, "rate": rate}
-        steady = generate(self._open_load(run, rate, self._args.steady_seconds))
-        self._results.server(run.server.name)["steady"].append(told | asdict(steady))
+    def _of_latentry(self, run: Running) -> None:
+        args, row = self._args, self._results.server(run.server.name)
+        told = bench_latentry.steady(
+            run, seed=self._number, capacity_s=args.open_seconds, seconds=args.steady_seconds
+        )
+        row["steady"].append({"round": self._number, **told})
+        for connections in bench_latentry.BESIDE_CONNECTIONS:
+            told = bench_latentry.beside_long(
+                run, connections, seed=self._number, seconds=args.steady_seconds / 2
+            )
+            row["beside"].append({"round": self._number, **told})
 
     def _measure_limit(self) -> None:
         """Images a second of onnxruntime alone, in batches of 1 and of 64; what others took of the cores before."""
@@ -222,15 +220,6 @@ class Round:
 
     def _say(self, what: str) -> None:
         print(f"round {self._number} of {self._args.rounds}: {what} ...", flush=True)
-
-
-def generate(load: Load) -> Measured:
-    """Put a load on a server from a process of its own."""
-    command = [sys.executable, "-m", "load_tests.generator", json.dumps(asdict(load))]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=load.seconds + GENERATOR_S
-    )
-    return Measured(**json.loads(done.stdout))
 
 
 def plain(error: Exception) -> str:

@@ -49,6 +49,7 @@ def row(name: str, rates: list[float]) -> dict[str, Any]:
         ],
         "open": [{"round": i, "goodput_rps": 0.8 * rate, "steps": []} for i, rate in enumerate(rates, 1)],
         "steady": [],
+        "beside": [],
         "faults": [],
     }
 

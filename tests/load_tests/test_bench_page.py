@@ -52,6 +52,10 @@ def test_the_page_and_its_charts_are_made_of_the_json_alone(tmp_path: Path) -> N
     table["servers"]["gone"] |= {"faults": [{"round": 1, "fault": "NotInstalledError: no such | package"}]}
     del table["servers"]["gone"]["environment_bytes"]
     table["servers"]["latentry"]["steady"] = [{"round": 1, "rate": 700.0} | results.load(690.0)]
+    beside = results.load(300.0) | {"p99_ms": 25.0}
+    table["servers"]["latentry"]["beside"] = [
+        {"round": 1, "connections": 4, "alone": results.load(600.0), "beside": beside}
+    ]
     file = tmp_path / "results.json"
     file.write_text(json.dumps(table))
     page = tmp_path / "benchmarks.md"
@@ -67,6 +71,7 @@ def test_the_page_and_its_charts_are_made_of_the_json_alone(tmp_path: Path) -> N
     assert "* Gone, round 1: NotInstalledError: no such / package" in text
     assert "| Gone | `serve gone` | [page](https://example.org/gone) | not installed |" in text
     assert "700 a second: p50 5.0 ms, p99 12.5 ms, ratio 2.5, 0 failed of 100" in text
+    assert "4 connections: p99 12 ms alone, 25 ms beside it, 2.0 times as much, 0 failed" in text
     assert "Latentry's part of what onnxruntime alone does in batches of 64: 0.12." in text
     assert "Do not quote" not in text
     charts = re.findall(r"\]\((benchmarks/[a-z]+\.png)\)", text)
