@@ -102,5 +102,7 @@ PARTS = {
         f"nothing; a head has {HEAD_S:g} seconds here, a request {PATIENCE_S:g}",
         _slow,
     ),
-    "overload": Part("requests of 64 images, five times as many as the service can do, for a minute", beyond),
+    "overload": Part(
+        "requests of 64 images, five times as many as the service can do, for a minute, three times", beyond
+    ),
 }
