@@ -8,7 +8,7 @@ from pathlib import Path
 
 from load_tests.chaos.answers import capacity_rps
 from load_tests.chaos.beyond import beyond
-from load_tests.chaos.kills import Kills, Stop, kills, stop
+from load_tests.chaos.kills import Kills, Stop, in_turns, kills, stop
 from load_tests.chaos.promises import Figures
 from load_tests.chaos.reloads import Reloads, copy_of, reloads
 from load_tests.chaos.slow import Slow, slow
@@ -29,8 +29,11 @@ HEAD_S, PATIENCE_S = 3.0, 6.0
 
 
 def _kills(python: Path, scratch: Path) -> Kills:
+    (scratch / "fresh").mkdir()
     with running(MODELS, scratch, python=python, workers=2) as service:
-        return run_loop(kills(service, REQUEST))
+        killed = run_loop(kills(service, REQUEST))
+        with running(MODELS, scratch / "fresh", python=python, workers=2) as fresh:
+            return Kills(killed, *in_turns([service, fresh], REQUEST))
 
 
 def _stop(python: Path, scratch: Path) -> Stop:
