@@ -97,8 +97,28 @@ def rows(table: Table) -> list[Row]:
 
 
 def limit_images_per_s(table: Table, n: int) -> Rate | None:
-    """What onnxruntime alone does in batches of n, before, between and after the rounds."""
-    return Rate.of([limits[str(n)] for limits in table["limits"]])
+    """What onnxruntime alone does in batches of n, before and after each cell of Latentry with n images."""
+    return Rate.of(
+        [limit[side] for limit in table["limits"] if limit["n"] == n for side in ("before", "after")]
+    )
+
+
+def part_of_limit(table: Table, n: int, media_type: str, connections: int) -> Rate | None:
+    """Of Latentry's images a second: each round beside the mean of what was measured right before and after it."""
+    key = {"n": n, "media_type": media_type, "connections": connections}
+    limits = {
+        limit["round"]: mean([limit["before"], limit["after"]])
+        for limit in table["limits"]
+        if key.items() <= limit.items()
+    }
+    cells = table["servers"].get(LATENTRY, {"closed": []})["closed"]
+    return Rate.of(
+        [
+            n * cell["rps"] / limits[cell["round"]]
+            for cell in cells
+            if key.items() <= cell.items() and cell["round"] in limits
+        ]
+    )
 
 
 def doubts(table: Table) -> list[str]:

@@ -82,13 +82,22 @@ def _found(table: Table, rows: Sequence[Row]) -> str:
         ("Environment (MiB)", Row.environment_mib, False),
     ]
     lines = [line for text, value, more in questions if (line := verdict(text, rows, value, more=more))]
-    for n in (1, 64):
-        limit = bench_numbers.limit_images_per_s(table, n)
-        own = next((r.rps(n) for r in rows if r.name == LATENTRY), None)
-        if limit and own:
-            part = n * own.mean / limit.mean
-            lines.append(f"Latentry's part of what onnxruntime alone does in batches of {n}: {part:.2f}.")
+    lines += [line for n in (1, 64) if (line := _parts_of_limit(table, n))]
     return "\n".join(f"* {line}" for line in lines)
+
+
+def _parts_of_limit(table: Table, n: int) -> str:
+    told = [
+        f"{part.mean:.2f} at {connections} connections{_between(part)}"
+        for connections in (16, 64)
+        if (part := bench_numbers.part_of_limit(table, n, NPY, connections))
+    ]
+    what = f"Latentry's part of what onnxruntime alone does in batches of {n} right before and after (npy)"
+    return f"{what}: {', '.join(told)}." if told else ""
+
+
+def _between(found: Rate) -> str:
+    return f" ({found.low:.2f} to {found.high:.2f})" if found.high > found.low else ""
 
 
 def verdict(question: str, rows: Sequence[Row], value: Callable[[Row], Rate | None], *, more: bool) -> str:
@@ -254,7 +263,7 @@ def _method(table: Table) -> str:
         "was due, so that a stall is felt by all that it kept waiting (no coordinated omission). Each request has "
         "another seed. The load generator ([`load_tests/generator.py`](../load_tests/generator.py)) is one process on "
         f"the same cores; it took at most {bench_numbers.generator_cpu(table):.0%} of one. The limit is onnxruntime "
-        f"without a service, {table['workers']} processes at once, before each cell of each round: "
+        f"without a service, {table['workers']} processes at once, right before and after each cell of Latentry's: "
         f"{'; '.join(told)}.\n\n"
         'Make it again with `make bench` (`ARGS="--quick --only latentry granian"` for less); '
         "`make bench ARGS=--render` renders this page from [the raw results](benchmarks/results.json)."

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -68,11 +69,9 @@ class Round:
                 for n, media_type, connections in itertools.product(
                     (1, 64), (NPY, PNG), self._args.connections
                 ):
-                    if any(run.server.name == LATENTRY for run in runs):
-                        self._measure_limit()
                     self._say(f"{n} x {media_type}, {connections} connections")
                     for run in list(runs):
-                        with self._turn(run, runs):
+                        with self._limit(run, n, media_type, connections), self._turn(run, runs):
                             self._closed_loop(run, n, media_type, connections)
                 self._climb(runs)
                 for run in list(runs):
@@ -149,8 +148,11 @@ class Round:
                 body_bytes=run.lengths[n, media_type],
             )
         )
-        cell = {"round": self._number, "n": n, "media_type": media_type, "connections": connections}
+        cell = self._cell(n, media_type, connections)
         self._results.server(run.server.name)["closed"].append(cell | asdict(measured))
+
+    def _cell(self, n: int, media_type: str, connections: int) -> dict[str, Any]:
+        return {"round": self._number, "n": n, "media_type": media_type, "connections": connections}
 
     def _climb(self, runs: list[Running]) -> None:
         """The goodput of all servers, each a step at a time; n = 1, npy."""
@@ -203,15 +205,22 @@ class Round:
             )
             row["beside"].append({"round": self._number, **told})
 
-    def _measure_limit(self) -> None:
-        """Images a second of onnxruntime alone, in batches of 1 and of 64; what others took of the cores before."""
+    @contextmanager
+    def _limit(self, run: Running, n: int, media_type: str, connections: int) -> Iterator[None]:
+        """Around a cell of Latentry: images a second of onnxruntime alone in batches of n, right before and after it;
+        what others took of the cores before."""
+        if run.server.name != LATENTRY:
+            yield
+            return
         busy = psutil.cpu_percent(interval=0.5) / 100
+        before = self._images_per_s(n)
+        yield
+        found = {"busy": busy, "before": before, "after": self._images_per_s(n)}
+        self._results.table["limits"].append(self._cell(n, media_type, connections) | found)
+
+    def _images_per_s(self, n: int) -> float:
         seconds = self._args.limit_seconds
-        found = {
-            str(n): limit.images_per_s(GRAPH.parent, ["generate"], n, processes=WORKERS, seconds=seconds)
-            for n in (1, 64)
-        }
-        self._results.table["limits"].append({"busy": busy} | found)
+        return limit.images_per_s(GRAPH.parent, ["generate"], n, processes=WORKERS, seconds=seconds)
 
     def _note(self, server: Server, error: Exception, more: str = "") -> None:
         fault = {"round": self._number, "fault": plain(error) + more}

@@ -25,7 +25,14 @@ def table(**rps: list[float]) -> dict[str, Any]:
             "quick": False,
         },
         "workers": 2,
-        "limits": [{"1": 2000.0, "64": 8000.0, "busy": 0.02}] * (rounds + 1),
+        "limits": [
+            {"round": i, "n": n, "media_type": media_type, "connections": connections}
+            | {"busy": 0.02, "before": images_per_s, "after": images_per_s}
+            for i in range(1, rounds + 1)
+            for n, images_per_s in ((1, 2000.0), (64, 8000.0))
+            for media_type in (NPY, PNG)
+            for connections in (1, 16, 64)
+        ],
         "servers": {name: row(name, rates) for name, rates in rps.items()},
     }
 

@@ -72,7 +72,8 @@ def test_the_page_and_its_charts_are_made_of_the_json_alone(tmp_path: Path) -> N
     assert "| Gone | `serve gone` | [page](https://example.org/gone) | not installed |" in text
     assert "700 a second: p50 5.0 ms, p99 12.5 ms, ratio 2.5, 0 failed of 100" in text
     assert "4 connections: p99 12 ms alone, 25 ms beside it, 2.0 times as much, 0 failed" in text
-    assert "Latentry's part of what onnxruntime alone does in batches of 64: 0.12." in text
+    part = "Latentry's part of what onnxruntime alone does in batches of 64 right before and after (npy)"
+    assert f"{part}: 0.12 at 16 connections (0.11 to 0.12), 0.12 at 64 connections (0.11 to 0.12)." in text
     assert "Do not quote" not in text
     charts = re.findall(r"\]\((benchmarks/[a-z]+\.png)\)", text)
     assert len(charts) == 4
@@ -92,13 +93,23 @@ def test_what_was_interrupted_is_rendered(tmp_path: Path) -> None:
 
 def test_numbers_of_a_busy_machine_are_said_to_be_void() -> None:
     table = results.table(latentry=[1000.0], other=[2200.0])
-    table["limits"][1] = {"1": 2000.0, "64": 6000.0, "busy": 0.6}
+    table["limits"][-1] |= {"after": 6000.0, "busy": 0.6}
     assert bench_numbers.doubts(table) == [
         "at n = 1 a server had 1.10 of a limit that nothing outruns",
         "the limit at n = 64 moved by 25% between its measurements",
         "other programs had up to 60% of the cores between the rounds",
     ]
     assert "**Do not quote these numbers:** at n = 1 a server had 1.10" in bench_page.render(table, [])
+
+
+def test_a_cell_is_set_beside_the_limit_right_before_and_after_it() -> None:
+    table = results.table(latentry=[1000.0, 1000.0], other=[2000.0, 2000.0])
+    cell = {"round": 2, "n": 64, "media_type": NPY, "connections": 16}
+    [limit] = [limit for limit in table["limits"] if cell.items() <= limit.items()]
+    limit |= {"before": 4000.0, "after": 6000.0}
+    assert bench_numbers.part_of_limit(table, 64, NPY, 16) == bench_numbers.Rate(0.1625, 0.125, 0.2)
+    assert bench_numbers.part_of_limit(table, 64, NPY, 1) == bench_numbers.Rate(0.125, 0.125, 0.125)
+    assert bench_numbers.part_of_limit(results.table(other=[2000.0]), 64, NPY, 16) is None
 
 
 def test_a_fault_is_told_in_one_line_without_folders() -> None:
