@@ -52,6 +52,7 @@ class Job:
         self.who = who
         self._is_gone = is_gone
         self.waiting_images, self.is_long, self.is_begun = 0, False, False  # the scheduler's accounts
+        self.on_left: Callable[[Job], None] | None = None
         self._submitted_s = time.perf_counter()
         self._work = work
         self.context = record.context()  # log lines are told apart by it
@@ -129,6 +130,8 @@ class Job:
         self.is_wanted = False
         self.record.wasted_images += self._untold_images
         self._untold_images = 0
+        if self.on_left is not None:
+            self.on_left(self)
 
     # The rest is the scheduler's.
 

@@ -70,6 +70,7 @@ class Scheduler:
         wire.arrivals += 1
         if not self._turns:
             self._since_s = time.perf_counter()
+        job.on_left = self._left
         self._advance(job)
         self._turn_soon(job.loop)
 
@@ -129,6 +130,11 @@ class Scheduler:
         self.waiting += (images > 0) - (job.waiting_images > 0)
         job.waiting_images = images
 
+    def _left(self, job: Job) -> None:
+        """Nobody waits for it any more: its room is free before its turn comes."""
+        if job.run is not None:
+            self._count(job, 0)
+
     def _return(self, job: Job, future: "asyncio.Future[Any]") -> None:
         """From aside."""
         error = future.exception()
@@ -145,15 +151,17 @@ class Scheduler:
         room, has_long = 0, False
         piece = max(PIECE_ROWS, round(self._admission.request_images / 2))
         for queue in queues:
-            later: deque[Job] = deque()
-            passed = 0  # of those that have their turn before a long one
-            for i, job in enumerate(queue):
+            later: list[Job] = []
+            passed = seen = 0  # of those that have their turn before a long one
+            while queue and (queue is self._long or not batch or room > 0):
+                job = queue.popleft()
+                seen += 1
                 run = job.run
-                # Of the long ones who has left is seen here: the room that they take is wanted.
+                # Of all long ones who has left is seen here: the room that they take is wanted.
                 if run is None or not (job.is_waited_for() if job.is_long else job.is_wanted):
                     self._count(job, 0)
                     job.drop()
-                    passed += i < self._until_long
+                    passed += seen <= self._until_long
                     continue
                 most = run.rows.run_images
                 n = min(job.rows - job.done, min(piece, most) if job.is_long else most)
@@ -167,11 +175,10 @@ class Scheduler:
                 batch.append((job, run, n))
                 room -= n
                 has_long |= job.is_long
-                passed += i < self._until_long
+                passed += seen <= self._until_long
             if queue is self._short:
                 self._until_long -= passed
-            queue.clear()
-            queue.extend(later)
+            queue.extendleft(reversed(later))
         return [entry for entry in batch if self._is_waited_for(entry[0])]
 
     def _is_waited_for(self, job: Job) -> bool:

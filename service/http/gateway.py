@@ -6,6 +6,7 @@ that protocol's own form) in place of whatever form BentoML or Starlette would g
 
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -148,13 +149,20 @@ def own_headers(request_id: str) -> list[tuple[bytes, bytes]]:
 def answer_to(error: ServiceError, path: str, request_id: str) -> Answer:
     """For those who send without a Response."""
     body = to_body(error, path)
-    headers = [
-        (b"content-type", media_type(path).encode()),
-        (b"content-length", b"%d" % len(body)),
-        *((name.lower().encode(), value.encode("latin-1")) for name, value in error.headers.items()),
-        *own_headers(request_id),
-    ]
-    return Answer(error.status, headers, body)
+    headers = _headers_of_error(media_type(path), len(body), tuple(error.headers.items()))
+    return Answer(error.status, [*headers, *own_headers(request_id)], body)
+
+
+@lru_cache(maxsize=512)
+def _headers_of_error(
+    media: str, length: int, others: tuple[tuple[str, str], ...]
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Of refusals there are thousands with the same."""
+    return (
+        (b"content-type", media.encode()),
+        (b"content-length", b"%d" % length),
+        *((name.lower().encode(), value.encode("latin-1")) for name, value in others),
+    )
 
 
 def request_id_of(scope: Scope) -> str:

@@ -6,13 +6,14 @@ A request that is there whole is handed over at once, without a task: see `servi
 import asyncio
 import json
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 from starlette.types import ASGIApp, Scope
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import MEDIA_TYPE
+from service.launch import whole
 from service.wire import IS_GONE, Answer, wire
 
 
@@ -24,6 +25,9 @@ class Protocol(HttpToolsProtocol):
     _is_in_head = _is_at_body = False
     _head_bytes = 0
     _timer: asyncio.TimerHandle | None = None
+    _is_in_message = False
+    _asked: dict[str, Any] | None = None
+    """What the state of the next scope is to have: whether its request is turned away has been asked."""
     _begun: tuple[RequestResponseCycle, ASGI3Application] | None = None
     """A request whose head is there, before it is known whether its body is, too."""
 
@@ -43,6 +47,8 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         wire.arrivals += 1
+        if wire.is_full() and self._is_turned_away(data):
+            return
         super().data_received(data)
         if self._begun is not None:
             (cycle, app), self._begun = self._begun, None
@@ -57,7 +63,8 @@ class Protocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(self.head_timeout_s, self._give_up)
 
     def on_message_begin(self) -> None:
-        self._is_in_head, self._head_bytes = True, 0
+        self._is_in_message = self._is_in_head = True
+        self._head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -66,12 +73,42 @@ class Protocol(HttpToolsProtocol):
         self._is_at_body = False
         self.scope["state"][IS_GONE] = self.transport.is_closing
 
+    def on_message_complete(self) -> None:
+        self._is_in_message = False
+        super().on_message_complete()
+
+    def _is_turned_away(self, data: bytes) -> bool:
+        """Beyond saturation most of what comes is: this way at half of the cost."""
+        is_answered = self.cycle is None or self.cycle.response_complete
+        if self._is_in_message or not is_answered or self.flow.write_paused or self.transport.is_closing():
+            return False
+        if (path := whole.path_of(data)) is None:
+            return False
+        scope = {
+            "method": "POST",
+            "path": self.root_path + path,
+            "headers": [],
+            "client": self.client,
+            "state": {},
+        }
+        answer = wire.turn_away(scope)
+        if answer is None:
+            self._asked = scope["state"]
+            return False
+        self._stop_timer()
+        self._write(answer, closes=answer.closes)
+        self.on_response_complete()
+        return True
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         # With more requests behind it, or a client that does not read, the answer has to wait: as uvicorn does it.
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            cycle.scope["state"].update(asked)
         can_be_sent = not (self.pipeline or self.flow.write_paused or self.transport.is_closing())
         if not can_be_sent:
             super()._start_asgi_task(cycle, app)
-        elif answer := wire.turn_away(cast(Scope, cycle.scope)):
+        elif asked is None and (answer := wire.turn_away(cast(Scope, cycle.scope))):
             self.answer(cycle, answer)
         elif self._is_at_body and not cycle.waiting_for_100_continue:
             self._begun = cycle, app
@@ -94,17 +131,20 @@ class Protocol(HttpToolsProtocol):
         """In one piece: uvicorn writes head and body apart."""
         if self.transport.is_closing():
             return
+        cycle.keep_alive &= not answer.closes
+        cycle.response_started = cycle.response_complete = True
+        self._write(answer, closes=not cycle.keep_alive)
+        self.on_response_complete()
+
+    def _write(self, answer: Answer, *, closes: bool) -> None:
         lines = [STATUS_LINE[answer.status]]
         for name, value in (*self.server_state.default_headers, *answer.headers):
             lines += [name, b": ", value, b"\r\n"]
-        if answer.closes or not cycle.keep_alive:
-            cycle.keep_alive = False
+        if closes:
             lines.append(b"connection: close\r\n")
-        cycle.response_started = cycle.response_complete = True
         self.transport.write(b"".join([*lines, b"\r\n", answer.body]))
-        if not cycle.keep_alive:
+        if closes:
             self.transport.close()
-        self.on_response_complete()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -29,7 +29,7 @@ from service.v2.schemas import InferRequest
 from tests.fuzz import seeds
 from tests.fuzz.damage import mended
 from tests.fuzz.memory import peak_bytes
-from tests.service import bundles
+from tests.service import bundles, heads
 from tests.service.http.bad.case import FORM
 from tests.service.test_openapi import SCHEMAS
 
@@ -153,6 +153,11 @@ def requests(_: Path) -> Target:
     return Target([partial(read, schema) for schema in SCHEMAS.values()], whole)
 
 
+def whole_requests(_: Path) -> Target:
+    """Those that are told from others without a parser, as long as there is no room."""
+    return Target([heads.check], heads.HEADS)
+
+
 def coded(_: Path) -> Target:
     def read(coding: str, data: bytes) -> None:
         body = compression.decompress(data, coding, SETTINGS.max_body_bytes)
@@ -245,6 +250,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "arrays": arrays,
     "forms": forms,
     "requests": requests,
+    "whole-requests": whole_requests,
     "coded": coded,
     "tensors": tensors,
     "manifests": manifests,

@@ -468,6 +468,18 @@ async def test_a_long_request_gives_its_room_back_as_soon_as_its_client_has_left
     assert admission.images == 0
 
 
+async def test_so_does_a_short_one_before_its_turn() -> None:
+    admission = Admission(10**6)
+    scheduler, g = Scheduler(ROWS, admission), graph(Doubling())
+    first, second, third = (submit(scheduler, job(doubled(g, rows(*[float(i)] * ROWS)))) for i in range(3))
+    assert admission.images == 3 * ROWS
+    third.cancel()
+    await asyncio.sleep(0)  # for the news of it
+    assert admission.images <= 2 * ROWS
+    assert await asyncio.gather(first, second) == [[0.0] * ROWS, [2.0] * ROWS]
+    assert admission.images == 0
+
+
 async def test_nothing_is_done_aside_for_a_client_that_has_left() -> None:
     done: list[int] = []
     gone = threading.Event()
