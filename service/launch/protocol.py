@@ -84,7 +84,7 @@ class Protocol(HttpToolsProtocol):
             return False
         if (path := whole.path_of(data)) is None:
             return False
-        scope = {
+        scope: dict[str, Any] = {
             "method": "POST",
             "path": self.root_path + path,
             "headers": [],
