@@ -119,6 +119,11 @@ class Models:
         is_due = time.monotonic() - self._trimmed_s >= TRIM_EVERY_S
         if is_due or len(staying) < len(self._leaving):
             self._leaving, self._trimmed_s = staying, time.monotonic()
+            # What runs took lies in pieces of their sizes, and how much that is depends on which came first.
+            if graph := next(
+                (graph for model in self.registry().models() for graph in model.graphs.values()), None
+            ):
+                graph.give_back()
             memory.trim()
 
     def _load(self) -> Registry:

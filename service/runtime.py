@@ -129,11 +129,18 @@ class Graph:
 
         What they took is given back: of the process that is forked into workers, each would have a copy.
         """
+        for n in (1, self.run_images):
+            self._run_and_give_back(n)
+
+    def give_back(self) -> None:
+        """Give back what the runs of all graphs of this process took, as far as none that goes on needs it."""
+        self._run_and_give_back(1)
+
+    def _run_and_give_back(self, n: int) -> None:
         shrinking = onnxruntime.RunOptions()
         shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        for n in (1, self.run_images):
-            feed = {t.name: np.zeros((n, *_row(t)), _NUMPY[t.dtype]) for t in self.operation.inputs}
-            self._session.run(self._output_names, feed, shrinking)
+        feed = {t.name: np.zeros((n, *_row(t)), _NUMPY[t.dtype]) for t in self.operation.inputs}
+        self._session.run(self._output_names, feed, shrinking)
 
     def check(self, inputs: Mapping[str, NDArray[Any]]) -> int:
         """How many rows the inputs have; raises ValueError as `run` does."""
