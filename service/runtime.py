@@ -85,6 +85,8 @@ class Graph:
             )
         except Exception as error:  # onnxruntime's exceptions have no common base but this one
             raise BundleError(f"{where}: onnxruntime refuses it: {error}") from error
+        # It keeps the file's bytes, to be made anew for other providers: as much again as the weights.
+        session._model_bytes = None
         _check_tensors(where, "input", session.get_inputs(), operation.inputs)
         _check_tensors(where, "output", session.get_outputs(), operation.outputs)
         return cls(session, operation, run_images)

@@ -133,7 +133,7 @@ def reloads(
     *,
     versions: int = 30,
     every_s: float = 2.0,
-    warm_up: int = 6,
+    warm_up: int = 15,
 ) -> Reloads:
     """Publish versions of `model`, of which there is one in `root`, and remove the older ones, amid requests.
 
@@ -141,7 +141,8 @@ def reloads(
         service: with `admin`.
         root: its models folder.
         away: a folder on the same file system, where every version ends up.
-        warm_up: versions that come and go before the memory is measured for the first time.
+        warm_up: versions that come and go before the memory is measured for the first time: a worker shares its
+            parent's pages until it writes to them, which takes some versions, and not in all workers as many.
     """
     first = min(manifest.versions(root / model))
     numbers = range(first + 1, first + 1 + warm_up + versions)
