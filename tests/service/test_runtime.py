@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +15,7 @@ from service.registry import Registry
 from service.runtime import Graph
 from tests.service import bundles
 from tests.service.bundles import OPSET, Net
+from tests.service.server import ROOT
 
 X = Tensor(name="x", dtype="float32", shape=("N", 2))
 Y = Tensor(name="y", dtype="float32", shape=("N", 2))
@@ -100,6 +103,40 @@ def test_many_rows_run_in_parts() -> None:
     (y,) = Graph(session, operation(), run_images=8).run(x=x)
     assert session.ran == [8, 8, 4]
     np.testing.assert_array_equal(y, 2 * x)
+
+
+def test_a_session_keeps_no_copy_of_its_file() -> None:
+    data = doubling().SerializeToString()
+    before = sys.getrefcount(data)
+    graph = Graph.open(data, operation(), OPSET)
+    assert sys.getrefcount(data) == before
+    assert graph.run(x=np.ones((1, 2), np.float32))[0].tolist() == [[2, 2]]
+
+
+def test_what_a_run_took_is_given_back_when_it_is_asked_for() -> None:
+    """In a process of its own: the arena is shared by all graphs."""
+    script = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from tests.service.test_runtime import doubling, open_
+
+def mib():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+graph = open_(doubling())
+graph.run_images = 4_000_000
+x = np.zeros((graph.run_images, 2), np.float32)
+before = mib()
+graph.run(x=x)
+held = mib()
+graph.give_back()
+print(held - before, mib() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    held, left = map(float, done.stdout.split())
+    assert held > 20
+    assert left < 5
 
 
 def test_warm_up_runs_one_row_and_a_full_part() -> None:
