@@ -185,7 +185,6 @@ def _wrap(app: ASGIApp) -> ASGIApp:
     else:
         gateway = Gateway(rebalance, settings)
         checks = []
-        wire.is_full = dispatch.is_full
         # A server that stops has more to say to a client.
         wire.turn_away = lambda scope: (
             None if models.is_stopping else gateway.turn_away(dispatch.refusal, scope)

@@ -42,8 +42,6 @@ class Wire:
     """Connections and data that have come, and requests that have begun."""
     on_lost: Callable[[object], None] = staticmethod(lambda _client: None)
     """Is called with what ASGI calls the client, (host, port), when its connection has ended."""
-    is_full: Callable[[], bool] = staticmethod(lambda: False)
-    """Whether it is worth asking what comes next to be turned away."""
     turn_away: Callable[[Scope], Answer | None] = staticmethod(lambda _scope: None)
     """Is asked of a request before there is a task for it; an answer turns it away.
 

@@ -134,10 +134,6 @@ class Dispatch:
         """A connection has ended."""
         self._admission.leave(who)
 
-    def is_full(self) -> bool:
-        """Whether requests may have to be turned away."""
-        return self._admission.is_full
-
     def refusal(self, scope: Scope) -> Overloaded | None:
         """Whether a request is to be turned away, before it is called with it. It is asked once only."""
         if not self._admission.is_full or self.handler_or_none(scope) is None:

@@ -1,6 +1,7 @@
 """uvicorn's side of a connection, with an end to its patience: for the head of a request, and for its length.
 
-A request that is there whole is handed over at once, without a task: see `service.wire`.
+A request that is there whole is handed over at once, without a task: see `service.wire`. A plain one is read at one
+look, too: see `service.launch.whole`.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from starlette.types import ASGIApp, Scope
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGI3Application, HTTPScope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import MEDIA_TYPE
@@ -26,8 +27,6 @@ class Protocol(HttpToolsProtocol):
     _head_bytes = 0
     _timer: asyncio.TimerHandle | None = None
     _is_in_message = False
-    _asked: dict[str, Any] | None = None
-    """What the state of the next scope is to have: whether its request is turned away has been asked."""
     _begun: tuple[RequestResponseCycle, ASGI3Application] | None = None
     """A request whose head is there, before it is known whether its body is, too."""
 
@@ -47,7 +46,8 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         wire.arrivals += 1
-        if wire.is_full() and self._is_turned_away(data):
+        if self._is_free() and (request := whole.read(data)):
+            self._take_whole(request)
             return
         super().data_received(data)
         if self._begun is not None:
@@ -77,38 +77,61 @@ class Protocol(HttpToolsProtocol):
         self._is_in_message = False
         super().on_message_complete()
 
-    def _is_turned_away(self, data: bytes) -> bool:
-        """Beyond saturation most of what comes is: this way at half of the cost."""
+    def _is_free(self) -> bool:
+        """Whether what comes now begins a request, and can be answered at once."""
         is_answered = self.cycle is None or self.cycle.response_complete
-        if self._is_in_message or not is_answered or self.flow.write_paused or self.transport.is_closing():
-            return False
-        if (path := whole.path_of(data)) is None:
-            return False
-        scope: dict[str, Any] = {
-            "method": "POST",
-            "path": self.root_path + path,
-            "headers": [],
-            "client": self.client,
-            "state": {},
-        }
-        answer = wire.turn_away(scope)
-        if answer is None:
-            self._asked = scope["state"]
-            return False
+        return is_answered and not (
+            self._is_in_message or self.flow.write_paused or self.transport.is_closing()
+        )
+
+    def _take_whole(self, request: whole.Whole) -> None:
+        """As uvicorn begins a request that its parser has read."""
         self._stop_timer()
-        self._write(answer, closes=answer.closes)
-        self.on_response_complete()
-        return True
+        path = self.root_path + request.path
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode("ascii"),
+            "query_string": request.query,
+            "headers": request.headers,
+            "state": {**self.app_state, IS_GONE: self.transport.is_closing},
+        }
+        if answer := wire.turn_away(scope):
+            self._write(answer, closes=answer.closes)
+            self.on_response_complete()
+            return
+        self._unset_keepalive_if_required()
+        self.cycle = cycle = RequestResponseCycle(
+            scope=cast(HTTPScope, scope),
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+        cycle.more_body = False
+        if not wire.take(scope, request.body, _Caller(self, cycle)):
+            cycle.body = bytearray(request.body)
+            self.run(cycle, cast(ASGIApp, self.app))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         # With more requests behind it, or a client that does not read, the answer has to wait: as uvicorn does it.
-        asked, self._asked = self._asked, None
-        if asked is not None:
-            cycle.scope["state"].update(asked)
         can_be_sent = not (self.pipeline or self.flow.write_paused or self.transport.is_closing())
         if not can_be_sent:
             super()._start_asgi_task(cycle, app)
-        elif asked is None and (answer := wire.turn_away(cast(Scope, cycle.scope))):
+        elif answer := wire.turn_away(cast(Scope, cycle.scope)):
             self.answer(cycle, answer)
         elif self._is_at_body and not cycle.waiting_for_100_continue:
             self._begun = cycle, app

@@ -1,46 +1,47 @@
-"""Requests that one look tells all about: no parser is asked where they are turned away anyway."""
+"""Requests that are there whole and plain, read at one look: most are, and a parser takes five times as long."""
 
 import re
+from typing import NamedTuple
 
-MOST_BYTES = 4096
-_VERSION = b" HTTP/1.1"
-_KEEPS = b"\r\nconnection: keep-alive\r\n"
-_SPECIAL = re.compile(rb"connection|transfer-encoding|expect|upgrade|x-request-id")
-"""In a head, wherever it is, these ask for more than an answer."""
+MOST_HEAD_BYTES = 4096
+
+_HEAD = re.compile(
+    rb"POST (?P<path>/[\w/.~-]*)(?:\?(?P<query>[!\"$-~]*))? HTTP/1\.1\r\n"
+    rb"(?P<fields>(?:[!#$%&'*+.^_`|~\w-]+:[ \t]*(?:[!-~](?:[\t -~]*[!-~])?)?\r\n)*)\r\n"
+)
+"""Less than RFC 9112 has: no escapes in the path, no fragments, no bytes beyond ASCII, no space behind a value."""
+_FIELD = re.compile(rb"([^:]+):[ \t]*([^\r]*)\r\n")
+_LENGTH = re.compile(rb"[0-9]{1,12}")
+_OTHER = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"))
+"""Who says these wants more than an answer, or has a body of another form."""
 
 
-def path_of(data: bytes) -> str | None:
-    """The path of a POST that `data` is, from its first byte to its last; None of all else, and of what is not plain.
+class Whole(NamedTuple):
+    """A POST, from its first byte to its last. Names of headers are in lower case, as ASGI has them."""
 
-    What it takes, an HTTP/1.1 parser takes for one whole request too, or for none at all: where a body ends is known
-    from one Content-Length alone, or there is none. (RFC 9112, section 6.3.)
+    path: str
+    query: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def read(data: bytes) -> Whole | None:
+    """The request that `data` is; None of all else, and of what is not plain: that is left to the parser.
+
+    Whatever this takes, an HTTP/1.1 parser takes for the same request, and for no byte more or less. (RFC 9112, section
+    6.3: its body ends where its one Content-Length says, or there is none of both.)
     """
-    if len(data) > MOST_BYTES or not data.startswith(b"POST /"):
+    found = _HEAD.match(data, 0, MOST_HEAD_BYTES)
+    if found is None:
         return None
-    head, end, body = data.partition(b"\r\n\r\n")
-    line, _, fields = head.partition(b"\r\n")
-    target = line[len(b"POST ") : -len(_VERSION)]
-    path, _, _ = target.partition(b"?")
-    if not (end and line.endswith(_VERSION) and target.isascii()) or b" " in target or b"%" in path:
+    headers = [(name.lower(), value) for name, value in _FIELD.findall(found["fields"])]
+    names = [name for name, _ in headers]
+    if names.count(b"content-length") > 1 or names.count(b"connection") > 1:
         return None
-    fields = b"\r\n%b\r\n" % fields.lower()
-    # A line that ends, or begins, as others do not is read in one way here and in another there.
-    if (
-        fields.count(b"\n") != fields.count(b"\r\n")
-        or b"\r\n " in fields
-        or b"\r\n\t" in fields
-        or b"\r\r" in fields
-    ):
+    told = dict(headers)
+    length = told.get(b"content-length", b"0")
+    if not _LENGTH.fullmatch(length) or int(length) != len(data) - found.end():
         return None
-    if _SPECIAL.search(fields.replace(_KEEPS, b"\r\n")):
+    if told.get(b"connection", b"keep-alive").lower() != b"keep-alive" or not _OTHER.isdisjoint(told):
         return None
-    _, name, rest = fields.partition(b"content-length")
-    if name:
-        length = rest[1:].partition(b"\r\n")[0].strip(b" \t")
-        if b"\r\ncontent-length:" not in fields or b"content-length" in rest or not length.isdigit():
-            return None
-        if int(length) != len(body):
-            return None
-    elif body:
-        return None
-    return path.decode("ascii")
+    return Whole(found["path"].decode("ascii"), found["query"] or b"", headers, data[found.end() :])

@@ -154,7 +154,7 @@ def requests(_: Path) -> Target:
 
 
 def whole_requests(_: Path) -> Target:
-    """Those that are told from others without a parser, as long as there is no room."""
+    """Those that are read at one look, beside what the parser makes of them."""
     return Target([heads.check], heads.HEADS)
 
 
