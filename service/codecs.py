@@ -49,6 +49,8 @@ def decode_image(data: bytes, expected: manifest.Image, *, max_pixels: int) -> N
         BadRequest: not one of the formats, animated, of another size, in another colour space, or broken.
     """
     pillow_format = _sniff(data)
+    if pillow_format == "WEBP":  # before Pillow opens it: for that alone it takes 8 bytes a pixel
+        _refuse_too_many(*_webp_canvas(data), max_pixels)
     try:
         with Image.open(io.BytesIO(data), formats=[pillow_format]) as image:
             _refuse_before_decoding(image, expected, max_pixels)
@@ -269,10 +271,7 @@ def _sniff(data: bytes) -> str:
 
 def _refuse_before_decoding(image: Image.Image, expected: manifest.Image, max_pixels: int) -> None:
     width, height = image.size
-    if width * height > max_pixels:
-        raise TooLarge(
-            f"an image may have {max_pixels:,} pixels, got {width} x {height} = {width * height:,}"
-        )
+    _refuse_too_many(width, height, max_pixels)
     # Either way round, until the EXIF orientation is known.
     if (width, height) not in {(expected.width, expected.height), (expected.height, expected.width)}:
         raise BadRequest(_wrong_size(width, height, expected))
@@ -280,6 +279,31 @@ def _refuse_before_decoding(image: Image.Image, expected: manifest.Image, max_pi
         raise BadRequest("animated images are not accepted; send its frames one by one")
     if image.mode not in (*_GREY_MODES, *_COLOUR_MODES, *_ALPHA_MODES, _GREY_16_MODE):
         raise BadRequest(f"colour mode {image.mode} is not accepted; send grey or RGB")
+
+
+def _refuse_too_many(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise TooLarge(
+            f"an image may have {max_pixels:,} pixels, got {width} x {height} = {width * height:,}"
+        )
+
+
+def _webp_canvas(data: bytes) -> tuple[int, int]:
+    """Width and height by the header of a WebP (RFC 9649, sections 2.5 to 2.7); (0, 0) of what has none."""
+    kind, head = data[12:16], data[20:30]
+    match kind:
+        case b"VP8 ":
+            return _little(head[6:8]) & 0x3FFF, _little(head[8:10]) & 0x3FFF
+        case b"VP8L":
+            bits = _little(head[1:5])
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        case b"VP8X":
+            return 1 + _little(head[4:7]), 1 + _little(head[7:10])
+    return 0, 0
+
+
+def _little(data: bytes) -> int:
+    return int.from_bytes(data, "little")
 
 
 def _refuse_misread_png(image: Image.Image, data: bytes) -> None:

@@ -158,6 +158,22 @@ def test_pixels_are_counted_before_anything_is_decoded(monkeypatch: pytest.Monke
         decode(file(Image.new("L", (10, 10))))
 
 
+@pytest.mark.parametrize("options", [{"lossless": False}, {"lossless": True}, {"exif": b"Exif\0\0"}], ids=str)
+def test_of_webp_before_it_is_opened(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """That alone takes 8 bytes a pixel: of a header of 30 bytes, hundreds of MiB."""
+    large, small = (file(Image.new("RGB", (width, 10)), "WEBP", **options) for width in (11, 10))
+    assert {large[12:16]} <= {b"VP8 ", b"VP8L", b"VP8X"}
+    with pytest.raises(BadRequest, match="got 10 x 10"):
+        decode(small)
+
+    def opened(*_: object, **__: object) -> None:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(Image, "open", opened)
+    with pytest.raises(TooLarge, match=r"100 pixels, got 11 x 10 = 110"):
+        decode(large)
+
+
 @pytest.mark.parametrize(
     "data",
     [
