@@ -1,4 +1,8 @@
-"""Requests that are there whole and plain, read at one look: most are, and a parser takes five times as long."""
+"""Requests that are there whole and plain, as most are, read at one look.
+
+A parser calls back for each piece. Without it an image took 215 to 218 us of CPU in place of 222 to 266 (three turns,
+16 connections, the graph's share included), and a refusal 42 to 45 in place of 54 to 66 (two turns).
+"""
 
 import re
 from typing import NamedTuple
