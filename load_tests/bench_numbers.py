@@ -97,19 +97,20 @@ def rows(table: Table) -> list[Row]:
 
 
 def limit_images_per_s(table: Table, n: int) -> Rate | None:
-    """What onnxruntime alone does in batches of n, before and after each cell of Latentry with n images."""
-    return Rate.of(
-        [limit[side] for limit in table["limits"] if limit["n"] == n for side in ("before", "after")]
-    )
+    """What onnxruntime alone does in batches of n, beside each cell of Latentry with n images."""
+    return Rate.of([rate for limit in table["limits"] if limit["n"] == n for rate in _sides(limit)])
+
+
+def _sides(limit: dict[str, Any]) -> list[float]:
+    """Before a cell, and after it, unless it was interrupted."""
+    return [limit[side] for side in ("before", "after") if side in limit]
 
 
 def part_of_limit(table: Table, n: int, media_type: str, connections: int) -> Rate | None:
-    """Of Latentry's images a second: each round beside the mean of what was measured right before and after it."""
+    """Of Latentry's images a second: each round beside the mean of what was measured there."""
     key = {"n": n, "media_type": media_type, "connections": connections}
     limits = {
-        limit["round"]: mean([limit["before"], limit["after"]])
-        for limit in table["limits"]
-        if key.items() <= limit.items()
+        limit["round"]: mean(_sides(limit)) for limit in table["limits"] if key.items() <= limit.items()
     }
     cells = table["servers"].get(LATENTRY, {"closed": []})["closed"]
     return Rate.of(

@@ -92,7 +92,7 @@ def _parts_of_limit(table: Table, n: int) -> str:
         for connections in (16, 64)
         if (part := bench_numbers.part_of_limit(table, n, NPY, connections))
     ]
-    what = f"Latentry's part of what onnxruntime alone does in batches of {n} right before and after (npy)"
+    what = f"Latentry's part of what onnxruntime alone does in batches of {n} beside it (npy)"
     return f"{what}: {', '.join(told)}." if told else ""
 
 
@@ -263,7 +263,7 @@ def _method(table: Table) -> str:
         "was due, so that a stall is felt by all that it kept waiting (no coordinated omission). Each request has "
         "another seed. The load generator ([`load_tests/generator.py`](../load_tests/generator.py)) is one process on "
         f"the same cores; it took at most {bench_numbers.generator_cpu(table):.0%} of one. The limit is onnxruntime "
-        f"without a service, {table['workers']} processes at once, right before and after each cell of Latentry's: "
+        f"without a service, {table['workers']} processes at once, beside each cell of Latentry's: "
         f"{'; '.join(told)}.\n\n"
         'Make it again with `make bench` (`ARGS="--quick --only latentry granian"` for less); '
         "`make bench ARGS=--render` renders this page from [the raw results](benchmarks/results.json)."

@@ -207,16 +207,16 @@ class Round:
 
     @contextmanager
     def _limit(self, run: Running, n: int, media_type: str, connections: int) -> Iterator[None]:
-        """Around a cell of Latentry: images a second of onnxruntime alone in batches of n, right before and after it;
+        """Beside a cell of Latentry: images a second of onnxruntime alone in batches of n, right before and after it;
         what others took of the cores before."""
         if run.server.name != LATENTRY:
             yield
             return
         busy = psutil.cpu_percent(interval=0.5) / 100
-        before = self._images_per_s(n)
+        found = self._cell(n, media_type, connections) | {"busy": busy, "before": self._images_per_s(n)}
+        self._results.table["limits"].append(found)
         yield
-        found = {"busy": busy, "before": before, "after": self._images_per_s(n)}
-        self._results.table["limits"].append(self._cell(n, media_type, connections) | found)
+        found["after"] = self._images_per_s(n)
 
     def _images_per_s(self, n: int) -> float:
         seconds = self._args.limit_seconds

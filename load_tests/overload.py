@@ -19,7 +19,8 @@ from load_tests.generator import FIRST_SEED, Load, Request, arrivals, percentile
 
 IMAGES = 64
 REQUEST = Request(f"/sample?model=mnist-gan&n={IMAGES}&seed={{seed}}", "application/x-npy")
-CONNECTIONS = 1200
+CONNECTIONS = 900
+"""Fewer than the files that a process may have open by default."""
 MOST_WAITING = 400
 """Connections that wait to come again; whoever is refused beyond them stays away."""
 ARRIVE_EVERY_S = 0.02
