@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.errors import Overloaded
 
@@ -36,6 +37,13 @@ class Place:
 
     second: int
     work_us: int
+
+
+class Refusal(NamedTuple):
+    """What an Overloaded says."""
+
+    detail: str
+    retry_after_s: int
 
 
 class Admission:
@@ -77,9 +85,14 @@ class Admission:
         Raises:
             Overloaded: there is no room; it tells when to come again.
         """
+        if refusal := self.refusal(who, images):
+            raise Overloaded(refusal.detail, retry_after_s=refusal.retry_after_s)
+
+    def refusal(self, who: object, images: int | None = None) -> Refusal | None:
+        """As `ask`, for those who refuse by the thousand: None where there is room."""
         waiting = self._waiting[images is not None]
         if waiting < self._limit and not self._places:
-            return
+            return None
         now_s = self._clock()
         self._forget(now_s)
         place = self._places.pop(who, None)
@@ -88,8 +101,8 @@ class Admission:
             self._release(place)
         kept = KEPT_S / self._image_s if is_expected and self._image_s else 0.0
         if waiting < self._limit + kept:
-            return
-        raise Overloaded(self._detail, retry_after_s=self._book(who, now_s, images or self.request_images))
+            return None
+        return Refusal(self._detail, self._book(who, now_s, images or self.request_images))
 
     def leave(self, who: object) -> None:
         """`who` will not come: others may have the place."""

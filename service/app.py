@@ -72,7 +72,7 @@ class Latentry:
         gc.freeze()
         gc.set_threshold(50_000)
 
-    def __is_ready__(self) -> bool:
+    async def __is_ready__(self) -> bool:  # else BentoML asks in a thread, for which the loop would wait
         models.check_ready()
         return True
 
@@ -186,8 +186,8 @@ def _wrap(app: ASGIApp) -> ASGIApp:
         gateway = Gateway(rebalance, settings)
         checks = []
         # A server that stops has more to say to a client.
-        wire.turn_away = lambda scope: (
-            None if models.is_stopping else gateway.turn_away(dispatch.refusal, scope)
+        wire.turn_away = lambda asked: (
+            None if models.is_stopping else gateway.turn_away(dispatch.refusal, asked)
         )
 
     def lost(who: object) -> None:

@@ -20,7 +20,6 @@ ServiceError
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, ClassVar, Self
 
@@ -169,16 +168,6 @@ def media_type(path: str | None) -> str:
 
 def to_body(error: ServiceError, instance: str | None = None) -> bytes:
     """What is told of a failed request, of `media_type`; `instance` is the path that was asked for."""
-    return _overloaded(error.detail, instance) if isinstance(error, Overloaded) else _body(error, instance)
-
-
-@lru_cache(maxsize=64)
-def _overloaded(detail: str, instance: str | None) -> bytes:
-    """Told thousands of times, when there is no time to spare."""
-    return _body(Overloaded(detail, retry_after_s=1), instance)
-
-
-def _body(error: ServiceError, instance: str | None) -> bytes:
     content = {"error": error.detail} if is_v2(instance) else error.problem(instance)
     return _encode(content).encode("utf-8", "replace")
 

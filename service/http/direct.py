@@ -19,7 +19,7 @@ from service.http.balance import Rebalance
 from service.http.dispatch import Dispatch, Handler
 from service.http.gateway import CLIENT_GONE, Gateway, Reply, answer_to, operation, own_headers, request_id_of
 from service.job import ClientGoneError, Part
-from service.wire import Answer, Caller
+from service.wire import Answer, Caller, lines
 
 _log = logging.getLogger(__name__)
 
@@ -99,8 +99,8 @@ class _Exchange:
             self._record.context().run(self._caller.run, partial(self._send_parts, value))
             return
         if error is None:
-            headers = [*value.raw_headers, *own_headers(self._id)]
-            answer = Answer(value.status_code, headers, value.body)
+            head = lines([*value.raw_headers, *own_headers(self._id)])
+            answer = Answer(value.status_code, head, value.body)
         else:
             answer = answer_to(self._fault(error), self._scope["path"], self._id)
         closes = self._closes(answer.status)

@@ -15,15 +15,15 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import telemetry
-from service.admission import Admission
-from service.errors import BadRequest, DeadlineExceeded, Overloaded, ServiceError
+from service.admission import Admission, Refusal
+from service.errors import BadRequest, DeadlineExceeded, ServiceError
 from service.http.bodies import Bodies
 from service.http.calls import RawRequest
 from service.job import ClientGoneError, Job, Part, Told, Work
 from service.scheduler import Scheduler
 from service.settings import Settings
 from service.telemetry import RECORD
-from service.wire import IS_GONE
+from service.wire import IS_GONE, Asked
 
 _ADMITTED = "latentry.admitted"
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
@@ -64,7 +64,7 @@ class Dispatch:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        handler = self.handler(scope)
+        handler = self._handler(scope["method"], scope["path"])
         if handler is None:
             async with asyncio.timeout(self._timeout_s):
                 await self._app(scope, receive, send)
@@ -134,20 +134,17 @@ class Dispatch:
         """A connection has ended."""
         self._admission.leave(who)
 
-    def refusal(self, scope: Scope) -> Overloaded | None:
+    def refusal(self, asked: Asked) -> Refusal | None:
         """Whether a request is to be turned away, before it is called with it. It is asked once only."""
-        if not self._admission.is_full or self.handler_or_none(scope) is None:
+        if not self._admission.is_full or self._handler_or_none(asked.method, asked.path) is None:
             return None
-        try:
-            self._admission.ask(scope["client"])
-        except Overloaded as error:
-            return error
-        scope["state"][_ADMITTED] = True
-        return None
+        refusal = self._admission.refusal(asked.client)
+        asked.state[_ADMITTED] = refusal is None
+        return refusal
 
     def _admit(self, scope: Scope) -> None:
         """Before anything is read: a refusal is to cost little."""
-        if _ADMITTED not in scope.get("state", ()):
+        if not scope.get("state", {}).get(_ADMITTED):
             self._admission.ask(scope["client"])
 
     async def send(
@@ -185,13 +182,16 @@ class Dispatch:
 
     def handler_or_none(self, scope: Scope) -> Handler | None:
         """What answers a request; None: BentoML, or a refusal of its method or path."""
-        with suppress(ServiceError):
-            return self.handler(scope)
-        return None
+        return self._handler_or_none(scope["method"], scope["path"])
 
-    def handler(self, scope: Scope) -> Handler | None:
+    def _handler_or_none(self, method: str, path: str) -> Handler | None:
+        try:
+            return self._handler(method, path)
+        except ServiceError:
+            return None
+
+    def _handler(self, method: str, path: str) -> Handler | None:
         """What answers a request; None: BentoML. Raises ServiceError where nothing may."""
-        method, path = scope["method"], scope["path"]
         if method == "POST" and path in self._handlers:
             return self._handlers[path]
         return self._resolve(method, path)

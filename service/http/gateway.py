@@ -13,12 +13,14 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import telemetry
+from service.admission import Refusal
 from service.errors import (
     BadRequest,
     DeadlineExceeded,
     InternalError,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
     ServiceError,
     Unavailable,
     is_v2,
@@ -28,7 +30,7 @@ from service.errors import (
 from service.http import head
 from service.settings import Settings
 from service.v2 import endpoints as v2
-from service.wire import Answer
+from service.wire import REQUEST_ID, Answer, Asked, lines
 
 OPERATIONS = ("sample", "reconstruct", "encode", "decode", "interpolate", "score")
 PATHS = (
@@ -41,7 +43,6 @@ PATHS = (
     "/v2",
 )
 _SUBTREES = ("/models/", "/static_content/", "/v2/", "/admin/")
-_REQUEST_ID_BYTES = b"x-request-id"
 # An answer is what it says it is, also where a caller's own words are in it.
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _EXACTLY = frozenset(("/", *PATHS))
@@ -73,15 +74,16 @@ class Gateway:
             await self._answer(scope, receive, reply)
             record.status = reply.status or CLIENT_GONE
 
-    def turn_away(self, refusal: Callable[[Scope], ServiceError | None], scope: Scope) -> Answer | None:
+    def turn_away(self, refusal: Callable[[Asked], Refusal | None], asked: Asked) -> Answer | None:
         """The answer to a request that is refused at once: as this application would answer it. See `Wire`."""
-        if (error := refusal(scope)) is None:
+        if (refused := refusal(asked)) is None:
             return None
-        request_id, path = request_id_of(scope), scope["path"]
-        record = telemetry.Record(operation(path), request_id).begin()
-        record.status = error.status
+        request_id = _request_id(asked.request_id)
+        record = telemetry.Record(operation(asked.path), request_id).begin()
+        record.status = Overloaded.status
         record.end()
-        return answer_to(error, path, request_id)
+        head, body = _overloaded(refused, asked.path)
+        return Answer(Overloaded.status, head + lines(own_headers(request_id)), body)
 
     def check(self, scope: Scope) -> None:
         """Raises ServiceError where a request's head cannot be taken."""
@@ -136,39 +138,46 @@ class Reply:
             await self._problem(error)
 
     async def _problem(self, error: ServiceError) -> None:
-        self.status, headers, body, _ = answer_to(error, self._scope["path"], self._request_id)
+        self.status = error.status
+        headers, body = _headers_and_body(error, self._scope["path"])
+        headers += own_headers(self._request_id)
         await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
 
 def own_headers(request_id: str) -> list[tuple[bytes, bytes]]:
     """What the Gateway adds to an answer."""
-    return [(_REQUEST_ID_BYTES, request_id.encode()), _NOSNIFF]
+    return [(REQUEST_ID, request_id.encode()), _NOSNIFF]
 
 
 def answer_to(error: ServiceError, path: str, request_id: str) -> Answer:
     """For those who send without a Response."""
+    headers, body = _headers_and_body(error, path)
+    return Answer(error.status, lines([*headers, *own_headers(request_id)]), body)
+
+
+def _headers_and_body(error: ServiceError, path: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
     body = to_body(error, path)
-    headers = _headers_of_error(media_type(path), len(body), tuple(error.headers.items()))
-    return Answer(error.status, [*headers, *own_headers(request_id)], body)
+    headers = [(b"content-type", media_type(path).encode()), (b"content-length", b"%d" % len(body))]
+    headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in error.headers.items()]
+    return headers, body
 
 
 @lru_cache(maxsize=512)
-def _headers_of_error(
-    media: str, length: int, others: tuple[tuple[str, str], ...]
-) -> tuple[tuple[bytes, bytes], ...]:
-    """Of refusals there are thousands with the same."""
-    return (
-        (b"content-type", media.encode()),
-        (b"content-length", b"%d" % length),
-        *((name.lower().encode(), value.encode("latin-1")) for name, value in others),
-    )
+def _overloaded(refused: Refusal, path: str) -> tuple[bytes, bytes]:
+    """Head and body, which thousands are told when there is no time to spare."""
+    error = Overloaded(refused.detail, retry_after_s=refused.retry_after_s)
+    headers, body = _headers_and_body(error, path)
+    return lines(headers), body
 
 
 def request_id_of(scope: Scope) -> str:
     """The caller's, or a new one."""
-    own_id = dict(scope["headers"]).get(_REQUEST_ID_BYTES)
-    return telemetry.request_id(None if own_id is None else own_id.decode("latin-1"))
+    return _request_id(dict(scope["headers"]).get(REQUEST_ID))
+
+
+def _request_id(own: bytes | None) -> str:
+    return telemetry.request_id(None if own is None else own.decode("latin-1"))
 
 
 def _is_ours(headers: list[tuple[bytes, bytes]], path: str) -> bool:

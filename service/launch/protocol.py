@@ -6,6 +6,7 @@ look, too: see `service.launch.whole`.
 
 import asyncio
 import json
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.errors import MEDIA_TYPE
 from service.launch import whole
-from service.wire import IS_GONE, Answer, wire
+from service.wire import IS_GONE, REQUEST_ID, Answer, Asked, lines, wire
 
 
 class Protocol(HttpToolsProtocol):
@@ -88,6 +89,11 @@ class Protocol(HttpToolsProtocol):
         """As uvicorn begins a request that its parser has read."""
         self._stop_timer()
         path = self.root_path + request.path
+        state = {**self.app_state, IS_GONE: self.transport.is_closing}
+        if answer := wire.turn_away(Asked("POST", path, self.client, state, request.header(REQUEST_ID))):
+            self._write(answer, closes=answer.closes)
+            self.on_response_complete()
+            return
         scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -100,13 +106,9 @@ class Protocol(HttpToolsProtocol):
             "path": path,
             "raw_path": path.encode("ascii"),
             "query_string": request.query,
-            "headers": request.headers,
-            "state": {**self.app_state, IS_GONE: self.transport.is_closing},
+            "headers": request.headers(),
+            "state": state,
         }
-        if answer := wire.turn_away(scope):
-            self._write(answer, closes=answer.closes)
-            self.on_response_complete()
-            return
         self._unset_keepalive_if_required()
         self.cycle = cycle = RequestResponseCycle(
             scope=cast(HTTPScope, scope),
@@ -131,7 +133,7 @@ class Protocol(HttpToolsProtocol):
         can_be_sent = not (self.pipeline or self.flow.write_paused or self.transport.is_closing())
         if not can_be_sent:
             super()._start_asgi_task(cycle, app)
-        elif answer := wire.turn_away(cast(Scope, cycle.scope)):
+        elif answer := wire.turn_away(_asked(cast(Scope, cycle.scope))):
             self.answer(cycle, answer)
         elif self._is_at_body and not cycle.waiting_for_100_continue:
             self._begun = cycle, app
@@ -160,12 +162,9 @@ class Protocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def _write(self, answer: Answer, *, closes: bool) -> None:
-        lines = [STATUS_LINE[answer.status]]
-        for name, value in (*self.server_state.default_headers, *answer.headers):
-            lines += [name, b": ", value, b"\r\n"]
-        if closes:
-            lines.append(b"connection: close\r\n")
-        self.transport.write(b"".join([*lines, b"\r\n", answer.body]))
+        head = _first_lines(answer.status, tuple(self.server_state.default_headers)) + answer.head
+        end = b"connection: close\r\n\r\n" if closes else b"\r\n"
+        self.transport.write(b"".join((head, end, answer.body)))
         if closes:
             self.transport.close()
 
@@ -194,6 +193,17 @@ class Protocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+def _asked(scope: Scope) -> Asked:
+    own_id = dict(scope["headers"]).get(REQUEST_ID)
+    return Asked(scope["method"], scope["path"], scope["client"], scope["state"], own_id)
+
+
+@lru_cache(maxsize=64)
+def _first_lines(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """They change once a second, with the date."""
+    return STATUS_LINE[status] + lines(headers)
 
 
 class _Caller:

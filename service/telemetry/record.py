@@ -40,17 +40,16 @@ class Record:
     500, unless set. Log lines written inside, in threads too, carry its request id, operation and model.
     """
 
+    model = ""
+    images = computed_images = wasted_images = 0
+    wait_s = inference_s = 0.0
+    status = 500
+    _token: Token[logs.Request | None] | None = None
+    _start_s = 0.0
+
     def __init__(self, operation: str, request_id: str) -> None:
         self.operation = operation
         self.request_id = request_id
-        self.model = ""
-        self.images = 0
-        self.computed_images = self.wasted_images = 0
-        self.wait_s = 0.0
-        self.inference_s = 0.0
-        self.status = 500
-        self._token: Token[logs.Request | None] | None = None
-        self._start_s = 0.0
 
     def begin(self) -> Self:
         """Time runs from now."""

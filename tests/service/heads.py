@@ -49,7 +49,7 @@ def check(data: bytes) -> None:
     url = httptools.parse_url(told.url)
     assert (url.path, url.query or b"") == (request.path.encode(), request.query)
     assert not url.fragment
-    assert told.headers == request.headers
+    assert told.headers == request.headers()
     assert told.body == request.body
     assert parser.get_method() == b"POST"
     assert parser.get_http_version() == "1.1"
