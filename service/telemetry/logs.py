@@ -3,9 +3,13 @@
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cache
+from queue import SimpleQueue
 from typing import Protocol
 
 import pydantic_core
@@ -19,6 +23,10 @@ class Request(Protocol):
     operation: str
 
 
+MOST_UNREAD = 10_000
+FLUSH_WITHIN_S = 2.0
+
+_texts: SimpleQueue[str | threading.Event] = SimpleQueue()
 request_of_context: ContextVar[Request | None] = ContextVar("latentry_request", default=None)
 
 
@@ -62,10 +70,39 @@ def _ascii(line: str) -> str:
 
 
 def write(lines: Iterable[str]) -> None:
-    """All at once: to write each costs as much as to make it."""
-    if text := "\n".join(lines):
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+    """All at once: to write each costs as much as to make it. In a thread: who reads them may be slow, or stand still.
+
+    Lines beyond MOST_UNREAD calls are dropped.
+    """
+    if (text := "\n".join(lines)) and _texts.qsize() < MOST_UNREAD:
+        _writer()  # not sooner: a thread does not outlive a fork
+        _texts.put(text + "\n")
+
+
+def flush() -> None:
+    """Wait until what was written is out, FLUSH_WITHIN_S at the most."""
+    if _writer.cache_info().currsize:
+        done = threading.Event()
+        _texts.put(done)
+        done.wait(FLUSH_WITHIN_S)
+
+
+@cache
+def _writer() -> threading.Thread:
+    thread = threading.Thread(target=_write_for_ever, name="logs", daemon=True)
+    thread.start()
+    return thread
+
+
+def _write_for_ever() -> None:
+    while True:
+        text = _texts.get()
+        if isinstance(text, threading.Event):
+            text.set()
+            continue
+        with suppress(OSError, ValueError):  # nobody reads any more; closed
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def _line(level: int, logger: str, message: str, time_s: float, request: Request | None) -> dict[str, object]:

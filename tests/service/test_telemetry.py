@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import subprocess
@@ -10,7 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service import telemetry
 from service.registry import Registry
+from service.telemetry import metrics
 from service.telemetry.metrics import _SECONDS, _observe
+from service.telemetry.record import AT_ONCE, FLUSH_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -208,6 +211,57 @@ def test_log_lines_are_json_and_carry_their_request() -> None:
     assert "ZeroDivisionError" in error["exception"]
     assert (end["level"], end["status"], end["request_id"]) == ("error", 503, "req-1")
     assert 0 < end["ms"] < 60_000
+
+
+async def test_requests_are_counted_in_time_or_when_they_are_many() -> None:
+    labels = {"operation": "sample", "model": "tiny-vae", "status": "200"}
+
+    def counted() -> float:
+        return sample(metrics.render()[0].decode(), "latentry_requests_total", **labels)
+
+    def ended(n: int) -> None:
+        for _ in range(n):
+            with telemetry.Record("sample", "id") as call:
+                call.model, call.status = "tiny-vae", 200
+
+    before = counted()
+    ended(AT_ONCE)
+    assert counted() == before
+    await asyncio.sleep(0)
+    assert counted() == before + AT_ONCE
+    ended(1)
+    await asyncio.sleep(2 * FLUSH_S)
+    assert counted() == before + AT_ONCE + 1
+
+
+UNREAD = """
+import asyncio, time
+from service import telemetry
+telemetry.configure_logging("INFO")
+
+async def serve():
+    begin_s = time.perf_counter()
+    for i in range(3000):
+        with telemetry.Record("sample", f"req-{i}") as call:
+            call.status = 200
+        await asyncio.sleep(0)
+    return time.perf_counter() - begin_s
+
+print(asyncio.run(serve()), flush=True)
+"""
+
+
+def test_who_does_not_read_the_log_holds_up_nothing() -> None:
+    command = [sys.executable, "-c", UNREAD]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert float(process.stdout.readline()) < 30
+        lines = process.stderr.read().splitlines()
+    assert [json.loads(line)["request_id"] for line in lines] == [f"req-{i}" for i in range(3000)]
 
 
 @pytest.mark.parametrize("header", ["abc-123", "A.b_c", "x" * 64])
