@@ -13,9 +13,12 @@ from service.errors import Unavailable
 from service.folder import Changes, ModelsFolder
 from service.registry import Model, Registry
 from service.settings import Settings, load_settings
+from service.wire import wire
 
 TRIM_EVERY_S = 60.0
-"""Between two times that memory is given back: answers of all sizes leave holes in the heap."""
+"""Between two times that memory is given back amid requests: answers of all sizes leave holes in the heap."""
+IDLE_S = 0.5
+"""Without a request, after which what the last ones took is given back, too."""
 
 
 @lru_cache(maxsize=1)
@@ -35,7 +38,8 @@ class Models:
         self._registry: Registry | None = None
         self._looking = threading.Lock()
         self._leaving: list[weakref.ref[Model]] = []
-        self._trimmed_s = time.monotonic()
+        self._trimmed_s = self._arrived_s = time.monotonic()
+        self._arrivals, self._is_trimmed = 0, False
         self.is_stopping = False
 
     def load(self) -> None:
@@ -114,11 +118,15 @@ class Models:
     def clear_up(self) -> None:
         """Give back the memory of models that have left, once the last request that began with one is answered.
 
-        That of requests, now and then."""
+        That of requests, when there are none, and now and then."""
+        now_s = time.monotonic()
+        if wire.arrivals != self._arrivals:
+            self._arrivals, self._arrived_s, self._is_trimmed = wire.arrivals, now_s, False
+        is_idle = now_s - self._arrived_s >= IDLE_S
+        is_due = not self._is_trimmed and (is_idle or now_s - self._trimmed_s >= TRIM_EVERY_S)
         staying = [model for model in self._leaving if model() is not None]
-        is_due = time.monotonic() - self._trimmed_s >= TRIM_EVERY_S
         if is_due or len(staying) < len(self._leaving):
-            self._leaving, self._trimmed_s = staying, time.monotonic()
+            self._leaving, self._trimmed_s, self._is_trimmed = staying, now_s, is_idle
             # What runs took lies in pieces of their sizes, and how much that is depends on which came first.
             if graph := next(
                 (graph for model in self.registry().models() for graph in model.graphs.values()), None

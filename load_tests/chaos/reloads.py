@@ -33,6 +33,10 @@ N, LONG_N = 5, 300
 """Images of a request; every third is long: it is sent in parts, of one version."""
 SAMPLES, SAMPLE_EVERY_S = 5, 0.2
 SETTLE_S = 1.0
+LOOKS, LOOK_EVERY = 4, 3
+"""Looks at the memory before and after, of which the mean counts, and versions between two of them. What a session
+keeps of onnxruntime's arena lies wherever there was room when it was opened: amid requests within what their runs took,
+up to 3 MiB a worker, which then cannot be given back as long as that version stays."""
 
 Publish = Callable[[Path, int], Path]
 """Writes a version of the model into a models folder; gives its own folder. No two give the same images."""
@@ -40,7 +44,7 @@ Publish = Callable[[Path, int], Path]
 
 @dataclass(frozen=True)
 class Reloads:
-    """Memory: private bytes of all workers together, at rest, with one version loaded.
+    """Memory: private bytes of all workers together, at rest, with one version loaded: the mean of LOOKS looks.
 
     `used`: versions that answered; `bad_used`: damaged ones that did; `other_bytes`: answers with other bytes than the
     version that they name gives, computed in another process.
@@ -145,18 +149,19 @@ def reloads(
             parent's pages until it writes to them, which takes some versions, and not in all workers as many.
     """
     first = min(manifest.versions(root / model))
-    numbers = range(first + 1, first + 1 + warm_up + versions)
+    parts = [warm_up, *[LOOK_EVERY] * (LOOKS - 1), versions, *[LOOK_EVERY] * (LOOKS - 1)]
+    numbers = range(first + 1, first + 1 + sum(parts))
     bad = {number for number in numbers if number % EVERY_NTH_BAD == 0}
     storm = _Storm(root, away, model, publish, bad)
-    for_warmth, counted = Clients(service.url, model), Clients(service.url, model)
-    with for_warmth:
-        storm.blow(numbers[:warm_up], every_s)
-    before_bytes = storm.settled_bytes(service)
-    with counted:
-        storm.blow(numbers[warm_up:], every_s)
-    after_bytes = storm.settled_bytes(service)
+    clients, levels, at = [], [], 0
+    for part in parts:
+        clients.append(Clients(service.url, model))
+        with clients[-1]:
+            storm.blow(numbers[at : at + part], every_s)
+        at += part
+        levels.append(storm.settled_bytes(service))
     storm.remove(manifest.versions(root / model))
-    answers = for_warmth.answers + counted.answers
+    answers = [answer for each in clients for answer in each.answers]
     used = {answer.version for answer in answers}
     return Reloads(
         published=len(numbers),
@@ -164,10 +169,10 @@ def reloads(
         used=len(used),
         bad_used=len(used & bad),
         answers=len(answers),
-        failures=(*for_warmth.failures, *counted.failures),
+        failures=tuple(failure for each in clients for failure in each.failures),
         other_bytes=_other_bytes(answers, away / model),
-        before_bytes=before_bytes,
-        after_bytes=after_bytes,
+        before_bytes=int(statistics.mean(levels[:LOOKS])),
+        after_bytes=int(statistics.mean(levels[LOOKS:])),
     )
 
 
