@@ -5,12 +5,14 @@ import platform
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import onnxscript
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
@@ -41,6 +43,7 @@ from training.trained import MODELS, Trained, load_trained, published_tensors
 GOLDEN_IMAGES = 8
 ANOMALY_IMAGES = 10_000
 CPU = torch.device("cpu")
+_DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
 
 
 def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int | None = None) -> Path:
@@ -91,27 +94,35 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
             raise ExportError(str(error)) from error
 
 
-def _golden_inputs(config: Config, test: TrainingData) -> dict[str, Tensor]:
-    """64 fixed inputs for each operation there is."""
+def _golden_inputs(config: Config, test: TrainingData) -> dict[str, dict[str, Tensor]]:
+    """64 rows of fixed inputs, by their names, for each operation there is."""
     images = torch.from_numpy(spread(test.images, 64)).float() / 255
     dim = latent_dim(config.model)
     z = torch.randn(64, dim, generator=torch.Generator().manual_seed(0))
-    return {"generate": z, "encode": images, "discriminate": images, "prior": z}
+    generate = {"z": z}
+    if isinstance(config.model, GANConfig) and config.model.conditional:
+        generate["label"] = torch.arange(len(z)) % len(test.class_names or ())
+    return {
+        "generate": generate,
+        "encode": {"image": images},
+        "discriminate": {"image": images},
+        "prior": {"eps": z},
+    }
 
 
-def _export_operation(name: str, module: nn.Module, example: Tensor) -> Graph:
+def _export_operation(name: str, module: nn.Module, inputs: Mapping[str, Tensor]) -> Graph:
     with torch.no_grad():
-        outputs = module(example[:1])
+        outputs = module(*(example[:1] for example in inputs.values()))
     count = len(outputs) if isinstance(outputs, tuple) else 1
     match name:
         case "generate":
-            return export_graph(module, example, "z", ("image",))
+            return export_graph(module, inputs, ("image",))
         case "encode":
-            return export_graph(module, example, "image", ("mean", "logvar")[:count])
+            return export_graph(module, inputs, ("mean", "logvar")[:count])
         case "discriminate":
-            return export_graph(module, example, "image", ("logit",))
+            return export_graph(module, inputs, ("logit",))
         case "prior":
-            return export_graph(module, example, "eps", ("z",))
+            return export_graph(module, inputs, ("z",))
         case _:
             raise ExportError(f"no ONNX signature is known for operation {name!r}")
 
@@ -159,7 +170,7 @@ def _operation(name: str, graph: Graph) -> Operation:
     session = open_session(graph.onnx)
 
     def specs(tensors: list[onnxruntime.NodeArg]) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(name=t.name, dtype="float32", shape=tuple(t.shape)) for t in tensors)
+        return tuple(TensorSpec(name=t.name, dtype=_DTYPES[t.type], shape=tuple(t.shape)) for t in tensors)
 
     return Operation(
         graph=f"{name}.onnx", inputs=specs(session.get_inputs()), outputs=specs(session.get_outputs())
@@ -198,13 +209,13 @@ def _score(config: Config, report: Report) -> Score | None:
     )
 
 
-def _golden(graphs: Mapping[str, Graph], inputs: Mapping[str, Tensor]) -> bytes:
+def _golden(graphs: Mapping[str, Graph], inputs: Mapping[str, Mapping[str, Tensor]]) -> bytes:
     """`<operation>.<tensor>` -> array: fixed inputs and what onnxruntime makes of them."""
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for name, graph in graphs.items():
-        example = inputs[name][:GOLDEN_IMAGES].numpy()
-        outputs = open_session(graph.onnx).run(list(graph.outputs), {graph.inputs[0]: example})
-        arrays[f"{name}.{graph.inputs[0]}"] = example
+        feed = {key: example[:GOLDEN_IMAGES].numpy() for key, example in inputs[name].items()}
+        outputs = open_session(graph.onnx).run(list(graph.outputs), feed)
+        arrays |= {f"{name}.{key}": value for key, value in feed.items()}
         arrays |= {f"{name}.{key}": value for key, value in zip(graph.outputs, outputs, strict=True)}
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -216,15 +227,17 @@ def _golden(graphs: Mapping[str, Graph], inputs: Mapping[str, Tensor]) -> bytes:
 
 @torch.no_grad()
 def _samples(
-    config: Config, operations: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]
+    config: Config, operations: Mapping[str, nn.Module], inputs: Mapping[str, Mapping[str, Tensor]]
 ) -> Tensor | None:
     """64 samples; for an AE without a prior, 32 test images each beside its reconstruction."""
     if "generate" not in operations:
         return None
     if isinstance(config.model, AEConfig) and "prior" not in operations:
-        images = inputs["encode"][:32]
+        images = inputs["encode"]["image"][:32]
         reconstructions = operations["generate"](operations["encode"](images)[0])
         return torch.stack([images, reconstructions], dim=1).flatten(0, 1)
-    z = operations["prior"](inputs["prior"]) if "prior" in operations else inputs["generate"]
-    out: Tensor = operations["generate"](z)
+    given = dict(inputs["generate"])
+    if "prior" in operations:
+        given["z"] = operations["prior"](inputs["prior"]["eps"])
+    out: Tensor = operations["generate"](*given.values())
     return out

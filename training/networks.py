@@ -3,6 +3,7 @@
 Images are (N, C, H, W). Decoders return logits: their sigmoid is the image in [0, 1].
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -60,7 +61,11 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(N, latent_dim) -> logits (N, C, H, W)."""
-        out: Tensor = self.trunk(self.project(z).reshape(-1, *self.start))
+        return self.draw(self.project(z))
+
+    def draw(self, start: Tensor) -> Tensor:
+        """What the projection gives -> logits."""
+        out: Tensor = self.trunk(start.reshape(-1, *self.start))
         return out
 
 
@@ -68,7 +73,11 @@ Coupling = Literal["none", "minibatch-discrimination", "minibatch-stddev"]
 
 
 class Discriminator(nn.Module):
-    """Image -> logit. With a coupling layer, the logit of an image depends on its batch."""
+    """Image -> logit. With a coupling layer, the logit of an image depends on its batch.
+
+    With classes, `by_class` adds to the logit of an image what speaks for its class: a projection (Miyato & Koyama
+    2018, "cGANs with projection discriminator", eq. 3).
+    """
 
     def __init__(
         self,
@@ -79,6 +88,7 @@ class Discriminator(nn.Module):
         kernels: int,
         kernel_dim: int,
         normalise: bool,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         activation = nn.LeakyReLU(0.2)
@@ -95,17 +105,21 @@ class Discriminator(nn.Module):
             case "minibatch-stddev":
                 self.coupling = MinibatchStddev()
         self.head = nn.Linear(features + (self.coupling.out_features if self.coupling else 0), 1)
+        self.by_class = nn.Linear(features, classes, bias=False) if classes else None
         if normalise:
             for module in list(self.modules()):
                 if isinstance(module, nn.Conv2d | nn.Linear):
                     spectral_norm(module)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) in [0, 1] -> logits (N,)."""
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) in [0, 1], and labels (N,) where there are classes -> logits (N,)."""
         f = self.features(images)
-        if self.coupling is not None:
-            f = torch.cat([f, self.coupling(f)], dim=1)
-        return self.logit(f)
+        coupled = f if self.coupling is None else torch.cat([f, self.coupling(f)], dim=1)
+        logits = self.logit(coupled)
+        if self.by_class is None or labels is None:
+            return logits
+        by_class: Tensor = self.by_class(f)
+        return logits + by_class.gather(1, labels[:, None]).squeeze(1)
 
     def features(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, A). The trunk sees [-1, 1]."""
@@ -139,10 +153,35 @@ class ServedDiscriminator(nn.Module):
         return self.score(self.discriminator.features(images))
 
     def score(self, f: Tensor) -> Tensor:
-        """The discriminator's features (N, A) -> logits (N,)."""
+        """The discriminator's features (N, A) -> logits (N,).
+
+        With classes: of all of them together, each as likely as the others, as nobody tells which it is of. (Their odds
+        are averaged: where D is optimal, these are p_data / p_model of image and class.)
+        """
+        own = f
         if self.discriminator.coupling is not None:
             f = torch.cat([f, self.discriminator.coupling.against(f, self.reference)], dim=1)
-        return self.discriminator.logit(f)
+        logits = self.discriminator.logit(f)
+        if self.discriminator.by_class is None:
+            return logits
+        by_class: Tensor = self.discriminator.by_class(own)
+        return logits + by_class.logsumexp(1) - math.log(by_class.shape[1])
+
+
+class InTurn(nn.Module):
+    """A conditional generator of latents alone: row i of a batch is of class i mod K."""
+
+    def __init__(self, generate: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.generate, self.classes = generate, classes
+
+    def forward(self, z: Tensor) -> Tensor:
+        out: Tensor = self.generate(z, self.labels(len(z)).to(z.device))
+        return out
+
+    def labels(self, n: int) -> Tensor:
+        """(n,), of a batch."""
+        return torch.arange(n) % self.classes
 
 
 class Classifier(nn.Module):

@@ -1,6 +1,7 @@
 """A torch module as one ONNX graph that onnxruntime computes row by row, and the proof that it does."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -66,38 +67,40 @@ def lean(module: nn.Module) -> nn.Module:
     return module
 
 
-def export_graph(module: nn.Module, example: Tensor, input_name: str, output_names: tuple[str, ...]) -> Graph:
-    """Export `module` (one tensor in, one tensor or a tuple out) with a symbolic batch axis "N".
+def export_graph(module: nn.Module, inputs: Mapping[str, Tensor], output_names: tuple[str, ...]) -> Graph:
+    """Export `module` (one tensor or a tuple out) with a symbolic batch axis "N".
 
-    `example` holds 64 inputs or more: parity with torch is checked on them at batches 1, 2, 7 and 64, and so is
-    that a row's bits do not depend on its batch.
+    `inputs` holds 64 rows or more of each input, in the order in which `module` takes them: parity with torch is
+    checked on them at batches 1, 2, 7 and 64, and so is that a row's bits do not depend on its batch.
 
     Raises:
         ExportError: outputs differ from torch by more than 1e-4, or between batches at all.
     """
     small = lean(module)
-    content = _to_onnx(small, example, input_name, output_names)
+    content = _to_onnx(small, inputs, output_names)
     session = open_session(content)
     with torch.no_grad():
-        expected = _arrays(module.cpu().eval()(example))
-    whole = session.run(list(output_names), {input_name: example.numpy()})
+        expected = _arrays(module.cpu().eval()(*inputs.values()))
+    feed = {name: example.numpy() for name, example in inputs.items()}
+    whole = session.run(list(output_names), feed)
+    rows = len(whole[0])
     difference = 0.0
     for batch in BATCHES:
-        for start in range(0, len(example) - batch + 1, batch):
+        for start in range(0, rows - batch + 1, batch):
             part = slice(start, start + batch)
-            got = session.run(list(output_names), {input_name: example[part].numpy()})
+            got = session.run(list(output_names), {name: array[part] for name, array in feed.items()})
             for name, g, e, w in zip(output_names, got, expected, whole, strict=True):
                 difference = max(difference, float(np.abs(g - e[part]).max()))
                 if not np.array_equal(g, w[part]):
                     raise ExportError(
                         f"{name}: rows {start}..{start + batch - 1} alone differ from the same rows in a batch "
-                        f"of {len(example)} by {np.abs(g - w[part]).max():.3g}; they must be equal bit for bit"
+                        f"of {rows} by {np.abs(g - w[part]).max():.3g}; they must be equal bit for bit"
                     )
     if difference > TOLERANCE:
         raise ExportError(
-            f"{input_name} -> {output_names}: onnxruntime differs from torch by {difference:.3g}"
+            f"{tuple(inputs)} -> {output_names}: onnxruntime differs from torch by {difference:.3g}"
         )
-    return Graph(content, (input_name,), output_names, difference)
+    return Graph(content, tuple(inputs), output_names, difference)
 
 
 def open_session(content: bytes) -> onnxruntime.InferenceSession:
@@ -107,14 +110,15 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _to_onnx(module: nn.Module, example: Tensor, input_name: str, output_names: tuple[str, ...]) -> bytes:
+def _to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: tuple[str, ...]) -> bytes:
+    rows = torch.export.Dim("N", min=1, max=1 << 20)
     program = torch.onnx.export(
         module,
-        (example[:2],),
-        input_names=[input_name],
+        tuple(example[:2] for example in inputs.values()),
+        input_names=list(inputs),
         output_names=list(output_names),
         opset_version=OPSET,
-        dynamic_shapes=({0: torch.export.Dim("N", min=1, max=1 << 20)},),
+        dynamic_shapes=tuple({0: rows} for _ in inputs),
         dynamo=True,
         verbose=False,
     )

@@ -90,7 +90,7 @@ def test_the_corrected_graph_scores_each_row_alone() -> None:
     weight = torch.randn(10, 16) / f.std(0)
     correction = ClassCorrection(weight, -weight @ f.mean(0), torch.randn(10))
     corrected = CorrectedDiscriminator(served, correction)
-    graph = export_graph(corrected, images, "image", ("logit",))
+    graph = export_graph(corrected, {"image": images}, ("logit",))
     assert graph.difference < 1e-5
     with torch.no_grad():
         taken = served(images) - corrected(images)

@@ -37,7 +37,7 @@ def test_the_lean_network_is_the_network_without_batch_norm_and_linear_layers() 
 
 def test_an_exported_graph_has_a_symbolic_batch_and_torchs_outputs() -> None:
     module, x = network(), torch.rand(64, 1, 8, 8)
-    graph = export_graph(module, x, "image", ("mean",))
+    graph = export_graph(module, {"image": x}, ("mean",))
     assert graph.difference < 1e-5
     model = onnx.load_from_string(graph.onnx)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
@@ -49,7 +49,7 @@ def test_an_exported_graph_has_a_symbolic_batch_and_torchs_outputs() -> None:
 
 def test_a_graph_whose_rows_depend_on_each_other_is_refused() -> None:
     with pytest.raises(ExportError, match="must be equal bit for bit"):
-        export_graph(BatchMean(), torch.randn(64, 4), "z", ("image",))
+        export_graph(BatchMean(), {"z": torch.randn(64, 4)}, ("image",))
 
 
 @pytest.mark.parametrize("coupling", ["none", "minibatch-discrimination", "minibatch-stddev"])
@@ -59,5 +59,5 @@ def test_every_discriminator_is_exported_row_by_row_and_left_as_it_was(coupling:
     served = ServedDiscriminator(network, torch.rand(15, 1, 8, 8))
     images = torch.rand(64, 1, 8, 8)
     before = served(images)
-    assert export_graph(served, images, "image", ("logit",)).difference < 1e-4
+    assert export_graph(served, {"image": images}, ("logit",)).difference < 1e-4
     torch.testing.assert_close(served(images), before)

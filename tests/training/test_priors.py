@@ -71,7 +71,7 @@ def test_codes_of_a_mixture_give_it_back() -> None:
 
 def test_the_graph_is_the_mixture_row_by_row() -> None:
     eps = noise(64, 3)
-    graph = export_graph(mixture(), eps, "eps", ("z",))  # raises where bits depend on the batch
+    graph = export_graph(mixture(), {"eps": eps}, ("z",))  # raises where bits depend on the batch
     (z,) = open_session(graph.onnx).run(None, {"eps": eps.numpy()})
     np.testing.assert_allclose(z, mixture()(eps), atol=1e-4)
 

@@ -69,8 +69,8 @@ def test_bounds_are_of_binary_images(trained: Trained, monkeypatch: pytest.Monke
 def test_its_graphs_compute_row_by_row(trained: Trained) -> None:
     operations = trained.operations(mini(), CPU)
     images = torch.from_numpy(mini("test").images[:64]).float() / 255
-    export_graph(operations["encode"], images, "image", ("mean", "logvar"))
-    export_graph(operations["generate"], torch.randn(64, 4), "z", ("image",))
+    export_graph(operations["encode"], {"image": images}, ("mean", "logvar"))
+    export_graph(operations["generate"], {"z": torch.randn(64, 4)}, ("image",))
 
 
 def test_more_draws_give_a_tighter_bound(tmp_path: Path) -> None:

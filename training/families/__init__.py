@@ -58,6 +58,6 @@ def build(config: FamilyConfig, shape: ImageShape, classes: int) -> Family:
         case VAEConfig():
             return VAE(config, shape)
         case GANConfig():
-            return GAN(config, shape)
+            return GAN(config, shape, classes)
         case ClassifierConfig():
             return ClassifierFamily(config, shape, classes)

@@ -1,14 +1,22 @@
 """Generative adversarial network (Goodfellow et al. 2014), with the losses and cures that followed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from training.errors import ConfigError
 from training.losses import GAN_LOSSES, gradient_penalty, zero_centred_penalty
-from training.networks import Coupling, Decoder, Discriminator, ImageShape, ServedDiscriminator
+from training.networks import (
+    Coupling,
+    Decoder,
+    Discriminator,
+    ImageShape,
+    InTurn,
+    ServedDiscriminator,
+)
 from training.player import Batch, Player, Progress, Scalars
 
 
@@ -20,6 +28,8 @@ class GANConfig:
     discriminator_features: int
     """Length of the feature vector before the logit: A of minibatch discrimination."""
     loss: Literal["minimax", "nonsaturating", "hinge", "wasserstein", "relativistic"]
+    conditional: bool = False
+    """On the class: of the generator by a bias of its first layer, of the discriminator by projection."""
     coupling: Coupling = "none"
     kernels: int = 32
     """Minibatch discrimination: B."""
@@ -36,20 +46,32 @@ class GANConfig:
 
 
 class Generator(Decoder):
-    """z (N, latent_dim) -> images (N, C, H, W) in [0, 1]."""
+    """z (N, latent_dim), and labels (N,) where there are classes -> images (N, C, H, W) in [0, 1]."""
 
-    def forward(self, z: Tensor) -> Tensor:
-        return torch.sigmoid(super().forward(z))
+    def __init__(
+        self, shape: ImageShape, channels: tuple[int, int], latent_dim: int, classes: int = 0
+    ) -> None:
+        super().__init__(shape, channels, latent_dim)
+        self.by_class = nn.Embedding(classes, self.project.out_features) if classes else None
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        start = self.project(z)
+        if self.by_class is not None:
+            start = start + self.by_class(labels)
+        return torch.sigmoid(self.draw(start))
 
 
 class GAN:
     averaged: tuple[str, ...] = ("generator",)
 
-    def __init__(self, config: GANConfig, shape: ImageShape) -> None:
+    def __init__(self, config: GANConfig, shape: ImageShape, classes: int = 0) -> None:
+        if config.conditional and classes < 2:
+            raise ConfigError("conditional: needs a dataset with labels of two classes or more")
         self.config = config
+        self.classes = classes if config.conditional else 0
         self.discriminator_loss, self.generator_loss = GAN_LOSSES[config.loss]
         self.networks: dict[str, nn.Module] = {
-            "generator": Generator(shape, config.generator_channels, config.latent_dim),
+            "generator": Generator(shape, config.generator_channels, config.latent_dim, self.classes),
             "discriminator": Discriminator(
                 shape,
                 config.discriminator_channels,
@@ -58,6 +80,7 @@ class GAN:
                 config.kernels,
                 config.kernel_dim,
                 config.spectral_norm,
+                self.classes,
             ),
         }
 
@@ -76,15 +99,16 @@ class GAN:
         config = self.config
 
         def loss(batch: Batch) -> tuple[Tensor, Scalars]:
-            reals = batch.images
+            reals, of = batch.images, self._labels(batch)
             with torch.no_grad():
-                fakes = generator.network(self._latents(reals)).float()
-            real = discriminator.network(reals).float()
-            fake = discriminator.network(fakes).float()
+                fakes = generator.network(self._latents(reals), *of).float()
+            real = discriminator.network(reals, *of).float()
+            fake = discriminator.network(fakes, *of).float()
             value = self.discriminator_loss(real, fake)
             scalars = {"loss_d": value, "logit_real": real.mean(), "logit_fake": fake.mean()}
             if penalise:
-                value = value + config.penalty_every * self._penalty(discriminator.plain, reals, fakes)
+                critic = lambda images: discriminator.plain(images, *of)  # noqa: E731
+                value = value + config.penalty_every * self._penalty(critic, reals, fakes)
             return value, scalars
 
         return discriminator.update(batches, loss)
@@ -93,12 +117,13 @@ class GAN:
         self, generator: Player, discriminator: Player, batches: Sequence[Batch]
     ) -> dict[str, Tensor]:
         def loss(batch: Batch) -> tuple[Tensor, Scalars]:
-            images = batch.images
+            images, of = batch.images, self._labels(batch)
             # The plain module: this pass trains the generator, so the discriminator's gradients need no exchange.
             with discriminator.autocast():
-                fake = discriminator.plain(generator.network(self._latents(images))).float()
+                fakes = generator.network(self._latents(images), *of)
+                fake = discriminator.plain(fakes, *of).float()
                 needs_real = self.config.loss == "relativistic"
-                real = discriminator.plain(images).float() if needs_real else torch.zeros_like(fake)
+                real = discriminator.plain(images, *of).float() if needs_real else torch.zeros_like(fake)
             value = self.generator_loss(real, fake)
             return value, {"loss_g": value}
 
@@ -107,24 +132,29 @@ class GAN:
         discriminator.plain.requires_grad_(True)
         return scalars
 
-    def _penalty(self, discriminator: nn.Module, reals: Tensor, fakes: Tensor) -> Tensor:
+    def _labels(self, batch: Batch) -> tuple[Tensor, ...]:
+        """What networks are told beside images or latents: fakes are of the classes of the reals beside them."""
+        return (batch.labels,) if self.classes and batch.labels is not None else ()
+
+    def _penalty(self, critic: Callable[[Tensor], Tensor], reals: Tensor, fakes: Tensor) -> Tensor:
         """The sum of the penalties asked for, in float32: their second derivatives overflow in less."""
         config = self.config
         penalty = torch.zeros((), device=reals.device)
         if config.r1_gamma:
-            penalty = penalty + config.r1_gamma / 2 * zero_centred_penalty(discriminator, reals)
+            penalty = penalty + config.r1_gamma / 2 * zero_centred_penalty(critic, reals)
         if config.r2_gamma:
-            penalty = penalty + config.r2_gamma / 2 * zero_centred_penalty(discriminator, fakes)
+            penalty = penalty + config.r2_gamma / 2 * zero_centred_penalty(critic, fakes)
         if config.gp_lambda:
-            penalty = penalty + config.gp_lambda * gradient_penalty(discriminator, reals, fakes)
+            penalty = penalty + config.gp_lambda * gradient_penalty(critic, reals, fakes)
         return penalty
 
     def _latents(self, images: Tensor) -> Tensor:
         return torch.randn(len(images), self.config.latent_dim, device=images.device)
 
     def preview(self, networks: Mapping[str, nn.Module], images: Tensor, z: Tensor) -> Tensor:  # noqa: ARG002
-        """Samples."""
-        out: Tensor = networks["generator"](z)
+        """Samples, of the classes in turn where there are classes."""
+        generator = networks["generator"]
+        out: Tensor = (InTurn(generator, self.classes) if self.classes else generator)(z)
         return out
 
     def operations(self, networks: Mapping[str, nn.Module], reference: Tensor) -> dict[str, nn.Module]:
