@@ -24,6 +24,7 @@ from training.families.ae import AEConfig
 from training.families.classifier import ClassifierConfig
 from training.families.vae import VAEConfig
 from training.feature_space import FeatureSpace, published_classifier
+from training.networks import InTurn
 from training.report import Calibration, Report, Result, seconds_since
 from training.trained import Trained, load_trained
 
@@ -87,7 +88,7 @@ def _of_samples(
     test: Dataset,
     device: torch.device,
 ) -> tuple[list[Result], Calibration | None]:
-    dim, generate = latent_dim(trained.config.model), operations["generate"]
+    dim, generate = latent_dim(trained.config.model), trained.of_latents(operations["generate"])
     has_prior = not isinstance(trained.config.model, AEConfig)
     against = samples.reference(space, train, test)
     images = sample(generate, dim, samples.SAMPLES, samples.SEED, device)
@@ -95,11 +96,15 @@ def _of_samples(
     source = (
         "samples" if has_prior else "images of z ~ N(0, I) (an autoencoder has no prior: not samples of it)"
     )
+    if trained.classes:
+        source = "samples of the classes in turn"
     pixels = torch.from_numpy(test.images)
     results = samples.distances(against, seen, source)
     results += appearance.sharpness(images, pixels, source, samples.SEED)
     results += samples.floors(against)
     results += samples.classes(against, seen)
+    if isinstance(generate, InTurn):
+        results += samples.agreement(against, seen, generate)
     if has_prior:
         results += samples.path_length(space, generate, dim, device)
     if "prior" in operations:

@@ -64,7 +64,7 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
     if report.images_seen != trained.state.images_seen:
         raise ExportError(f"{run.metrics} is of other weights: evaluate {run.path} again")
     operations = trained.operations(train, CPU)
-    inputs = _golden_inputs(trained.config, test)
+    inputs = _golden_inputs(trained, test)
     graphs = {name: _export_operation(name, module, inputs[name]) for name, module in operations.items()}
     fields = _manifest_fields(trained, report, provenance, graphs, train, operations)
     folder = models / trained.config.name
@@ -94,14 +94,14 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
             raise ExportError(str(error)) from error
 
 
-def _golden_inputs(config: Config, test: TrainingData) -> dict[str, dict[str, Tensor]]:
+def _golden_inputs(trained: Trained, test: TrainingData) -> dict[str, dict[str, Tensor]]:
     """64 rows of fixed inputs, by their names, for each operation there is."""
     images = torch.from_numpy(spread(test.images, 64)).float() / 255
-    dim = latent_dim(config.model)
+    dim = latent_dim(trained.config.model)
     z = torch.randn(64, dim, generator=torch.Generator().manual_seed(0))
     generate = {"z": z}
-    if isinstance(config.model, GANConfig) and config.model.conditional:
-        generate["label"] = torch.arange(len(z)) % len(test.class_names or ())
+    if trained.classes:
+        generate["label"] = torch.arange(len(z)) % trained.classes
     return {
         "generate": generate,
         "encode": {"image": images},
@@ -149,6 +149,7 @@ def _manifest_fields(
         "likelihood": _likelihood(trained),
         "anomaly": _anomaly(trained, operations, train),
         "score": _score(config, report),
+        "class_names": train.class_names if trained.classes else None,
         "dataset": Dataset(
             name=provenance.data.name, licence=provenance.data.licence, source=provenance.data.source
         ),

@@ -98,7 +98,8 @@ def fit(
     if not isinstance(served, ServedDiscriminator):
         raise TypeError(f"discriminate is a {type(served).__name__}")
     dim = latent_dim(trained.config.model)
-    drawn = samples.sample(operations["generate"], dim, samples.SAMPLES, samples.SEED, device)[::2]
+    generate = trained.of_latents(operations["generate"])
+    drawn = samples.sample(generate, dim, samples.SAMPLES, samples.SEED, device)[::2]
     images, seen = torch.from_numpy(test.images[::2]), torch.from_numpy(spread(train.images, samples.SAMPLES))
     classes = len(test.class_names or ())
     labels, real_labels, seen_labels = (space(x)[1] for x in (drawn, images, seen))

@@ -14,7 +14,8 @@ from training.config import Config, load_json
 from training.datasets import Dataset, spread
 from training.errors import CheckpointError
 from training.families import Family, build
-from training.networks import ServedDiscriminator
+from training.families.gan import GAN
+from training.networks import InTurn, ServedDiscriminator
 from training.priors import Mixture
 
 MODELS = Path("models")
@@ -32,6 +33,15 @@ class Trained:
     """Fitted afterwards to the codes of the training images; see `fitted_prior`."""
     correction: ClassCorrection | None = None
     """Of the discriminator's score, fitted afterwards; see `fitted_correction`."""
+
+    @property
+    def classes(self) -> int:
+        """Of a model that is conditional on the class; 0: it is not."""
+        return self.family.classes if isinstance(self.family, GAN) else 0
+
+    def of_latents(self, generate: nn.Module) -> nn.Module:
+        """`generate` as a function of latents alone: a conditional one draws the classes in turn."""
+        return InTurn(generate, self.classes) if self.classes else generate
 
     def operations(self, train: Dataset, device: torch.device) -> dict[str, nn.Module]:
         """The modules that are evaluated and exported. `train` is the training split."""

@@ -53,6 +53,8 @@ OPTIONS = [
     ("gan", {"r2_gamma": 5.0}),
     ("gan", {"gp_lambda": 10.0}),
     ("gan", {"penalty_every": 1}),
+    ("gan", {"conditional": True}),
+    ("classifier", {"flip": True}),
     ("classifier", {"rotate_degrees": 20}),
     ("classifier", {"shift_pixels": 3}),
     ("classifier", {"zoom": 0.2}),

@@ -21,6 +21,8 @@ class ClassifierConfig:
     shift_pixels: float = 0.0
     zoom: float = 0.0
     """Augmentations, drawn uniformly in plus or minus these; zoom is relative (0.1: 90 % to 110 %)."""
+    flip: bool = False
+    """Half of the images, left to right."""
 
 
 class Features(nn.Module):
@@ -70,7 +72,7 @@ class ClassifierFamily:
         return player.update(batches, loss)
 
     def _augment(self, images: Tensor) -> Tensor:
-        """A random rotation, shift and zoom of each image, bilinear."""
+        """A random rotation, shift and zoom of each image, bilinear; and a flip."""
 
         def uniform(bound: float) -> Tensor:
             return (2 * torch.rand(len(images), device=images.device) - 1) * bound
@@ -80,7 +82,10 @@ class ClassifierFamily:
         _, _, height, width = images.shape
         dx, dy = (uniform(self.config.shift_pixels) * 2 / size for size in (width, height))
         cos, sin = scale * angle.cos(), scale * angle.sin()
-        theta = torch.stack([torch.stack([cos, -sin, dx], 1), torch.stack([sin, cos, dy], 1)], 1)  # (N, 2, 3)
+        side = torch.where(uniform(1.0) < 0, -1.0, 1.0) if self.config.flip else torch.ones_like(angle)
+        theta = torch.stack(
+            [torch.stack([side * cos, -sin, dx], 1), torch.stack([side * sin, cos, dy], 1)], 1
+        )  # (N, 2, 3)
         grid = affine_grid(theta, list(images.shape), align_corners=False)
         return grid_sample(images, grid, align_corners=False)
 
