@@ -120,7 +120,7 @@ class Models:
 
         That of requests, when there are none, and now and then."""
         now_s = time.monotonic()
-        if wire.arrivals != self._arrivals:
+        if wire.arrivals != self._arrivals or telemetry.in_flight():
             self._arrivals, self._arrived_s, self._is_trimmed = wire.arrivals, now_s, False
         is_idle = now_s - self._arrived_s >= IDLE_S
         is_due = not self._is_trimmed and (is_idle or now_s - self._trimmed_s >= TRIM_EVERY_S)

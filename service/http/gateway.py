@@ -49,6 +49,8 @@ _EXACTLY = frozenset(("/", *PATHS))
 
 # nginx's number for a client that left before it was answered; it is logged, never sent.
 CLIENT_GONE = 499
+# Of longer ones nothing is told: see `ServiceError.problem`.
+_TOLD_OF_A_PATH = 201
 _NOT_COUNTED = ("/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")
 _log = logging.getLogger(__name__)
 
@@ -82,7 +84,7 @@ class Gateway:
         record = telemetry.Record(operation(asked.path), request_id).begin()
         record.status = Overloaded.status
         record.end()
-        head, body = _overloaded(refused, asked.path)
+        head, body = _overloaded(refused, asked.path[:_TOLD_OF_A_PATH])
         return Answer(Overloaded.status, head + lines(own_headers(request_id)), body)
 
     def check(self, scope: Scope) -> None:

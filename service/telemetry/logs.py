@@ -26,6 +26,7 @@ class Request(Protocol):
 MOST_UNREAD = 10_000
 FLUSH_WITHIN_S = 2.0
 
+_starting = threading.Lock()
 _texts: SimpleQueue[str | threading.Event] = SimpleQueue()
 request_of_context: ContextVar[Request | None] = ContextVar("latentry_request", default=None)
 
@@ -75,7 +76,8 @@ def write(lines: Iterable[str]) -> None:
     Lines beyond MOST_UNREAD calls are dropped.
     """
     if (text := "\n".join(lines)) and _texts.qsize() < MOST_UNREAD:
-        _writer()  # not sooner: a thread does not outlive a fork
+        with _starting:  # not sooner: a thread does not outlive a fork
+            _writer()
         _texts.put(text + "\n")
 
 

@@ -95,24 +95,24 @@ class _Ledger:
     """The requests of this process: how many are being answered, and those that ended and are not counted yet."""
 
     def __init__(self) -> None:
-        self._in_flight = 0
+        self.in_flight = 0
         self.queue: Callable[[], int] = lambda: 0
         self._ended: deque[_Ended] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         """On which it will be settled."""
 
     def begin(self) -> None:
-        self._in_flight += 1
+        self.in_flight += 1
         self._settle_later()
 
     def end(self, ended: _Ended) -> None:
-        self._in_flight -= 1
+        self.in_flight -= 1
         self._ended.append(ended)
         if (loop := self._settle_later()) and len(self._ended) == AT_ONCE:
-            loop.call_soon(self._settle_now)
+            loop.call_soon(self._settle_now, context=Context())
 
     def settle(self) -> None:
-        metrics.show_in_flight(self._in_flight)
+        metrics.show_in_flight(self.in_flight)
         metrics.show_queue(self.queue())
         answered, lines = [], []
         while self._ended:
@@ -147,7 +147,7 @@ class _Ledger:
             return None
         if self._loop is not loop:
             self._loop = loop
-            loop.call_later(FLUSH_S, self._settle_in_time)
+            loop.call_later(FLUSH_S, self._settle_in_time, context=Context())  # of no request
         return loop
 
     def _settle_in_time(self) -> None:
@@ -167,6 +167,11 @@ _ledger = _Ledger()
 def watch_queue(images: Callable[[], int]) -> None:
     """Tell the metrics how many images wait."""
     _ledger.queue = images
+
+
+def in_flight() -> int:
+    """Requests that are being answered."""
+    return _ledger.in_flight
 
 
 def settle() -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from service.loader import Models
+from service.loader import IDLE_S, TRIM_EVERY_S, Models
 from service.settings import Settings
+from service.wire import wire
 from tests.service import bundles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,3 +88,32 @@ def test_models_of_the_start_are_let_go_once_they_are_replaced(begin: Any, tmp_p
     models.look(final=True)
     assert models.registry().get("tiny-gan").version == 2
     assert first() is None
+
+
+def test_what_requests_took_is_given_back_once_there_are_none(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, trims, requests = [1000.0], [], [0]
+    monkeypatch.setattr("service.loader.time.monotonic", lambda: now_s[0])
+    monkeypatch.setattr("service.loader.memory.trim", lambda: trims.append(now_s[0]))
+    monkeypatch.setattr("service.loader.telemetry.in_flight", lambda: requests[0])
+    models = Models(Settings(models_dir=models_dir))
+    models.start()
+    models.registry()
+
+    def after(seconds: float) -> int:
+        now_s[0] += seconds
+        models.clear_up()
+        return len(trims)
+
+    wire.arrivals += 1
+    assert after(0.0) == after(IDLE_S / 2) == 0
+    assert after(IDLE_S) == 1
+    assert after(IDLE_S) == after(2 * TRIM_EVERY_S) == 1, "nothing was taken since"
+    wire.arrivals += 1
+    requests[0] = 1
+    assert after(0.0) == 2, "amid requests every TRIM_EVERY_S"
+    assert after(IDLE_S) == after(IDLE_S) == 2, "one is being answered"
+    assert after(TRIM_EVERY_S) == 3
+    requests[0] = 0
+    assert after(IDLE_S) == 4
