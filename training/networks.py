@@ -155,8 +155,8 @@ class ServedDiscriminator(nn.Module):
     def score(self, f: Tensor) -> Tensor:
         """The discriminator's features (N, A) -> logits (N,).
 
-        With classes: of all of them together, each as likely as the others, as nobody tells which it is of. (Their odds
-        are averaged: where D is optimal, these are p_data / p_model of image and class.)
+        With classes, as nobody tells which it is of: the logarithm of the mean of their odds. (A heuristic, which is
+        near that of the class that fits best. p_data / p_model of the image alone would need p_model of each class.)
         """
         own = f
         if self.discriminator.coupling is not None:
@@ -169,7 +169,11 @@ class ServedDiscriminator(nn.Module):
 
 
 class InTurn(nn.Module):
-    """A conditional generator of latents alone: row i of a batch is of class i mod K."""
+    """A conditional generator of latents alone, which draws the classes in turn.
+
+    Row i of a batch is of class (i + i // K) mod K: so every other row, by which samples are halved, is of all classes,
+    too.
+    """
 
     def __init__(self, generate: nn.Module, classes: int) -> None:
         super().__init__()
@@ -181,7 +185,8 @@ class InTurn(nn.Module):
 
     def labels(self, n: int) -> Tensor:
         """(n,), of a batch."""
-        return torch.arange(n) % self.classes
+        row = torch.arange(n)
+        return (row + row // self.classes) % self.classes
 
 
 class Classifier(nn.Module):

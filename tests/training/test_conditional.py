@@ -90,7 +90,11 @@ def test_a_bundle_of_it_is_served_by_label(run: RunDir, tmp_path: Path) -> None:
 
 
 def test_classes_are_drawn_in_turn() -> None:
-    assert InTurn(torch.nn.Identity(), 3).labels(7).tolist() == [0, 1, 2, 0, 1, 2, 0]
+    labels = InTurn(torch.nn.Identity(), 10).labels(250)
+    assert labels[:12].tolist() == [*range(10), 1, 2]
+    assert labels.bincount().tolist() == [25] * 10
+    for half in (labels[::2], labels[1::2]):  # samples are halved so
+        assert set(half.bincount().tolist()) == {12, 13}
 
 
 def test_without_classes_it_is_refused() -> None:
