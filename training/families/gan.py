@@ -106,8 +106,12 @@ class GAN:
             fake = discriminator.network(fakes, *of).float()
             value = self.discriminator_loss(real, fake)
             scalars = {"loss_d": value, "logit_real": real.mean(), "logit_fake": fake.mean()}
+
+            def critic(images: Tensor) -> Tensor:
+                logits: Tensor = discriminator.plain(images, *of)
+                return logits
+
             if penalise:
-                critic = lambda images: discriminator.plain(images, *of)  # noqa: E731
                 value = value + config.penalty_every * self._penalty(critic, reals, fakes)
             return value, scalars
 
