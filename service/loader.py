@@ -1,6 +1,7 @@
 """The models of this process: loaded in the background, while `/livez` already answers, and replaced while it runs."""
 
 import asyncio
+import math
 import threading
 import time
 import weakref
@@ -8,7 +9,7 @@ from collections.abc import Awaitable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 
-from service import memory, telemetry
+from service import memory, runtime, telemetry
 from service.errors import Unavailable
 from service.folder import Changes, ModelsFolder
 from service.registry import Model, Registry
@@ -112,7 +113,8 @@ class Models:
                 self._leaving += [weakref.ref(model) for model in old.models() if id(model) not in staying]
                 _tell(new)
                 telemetry.changed(len(changes.loaded), len(changes.dropped))
-                memory.trim()
+                # New ones were tried while requests were computed.
+                self._trimmed_s, self._is_trimmed = -math.inf, False
             return changes
 
     def clear_up(self) -> None:
@@ -128,10 +130,7 @@ class Models:
         if is_due or len(staying) < len(self._leaving):
             self._leaving, self._trimmed_s, self._is_trimmed = staying, now_s, is_idle
             # What runs took lies in pieces of their sizes, and how much that is depends on which came first.
-            if graph := next(
-                (graph for model in self.registry().models() for graph in model.graphs.values()), None
-            ):
-                graph.give_back()
+            runtime.give_back()
             memory.trim()
 
     def _load(self) -> Registry:

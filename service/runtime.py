@@ -1,5 +1,7 @@
 """One ONNX graph in onnxruntime, with its names, types and shapes checked when it is opened."""
 
+import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +16,10 @@ from service.steps import Run, compute
 
 # Most rows a run of the session. Larger runs gain nothing on a CPU, cost memory, and are long to wait for.
 RUN_IMAGES = 64
+
+# What a run has taken cannot be given back while it goes on. It is the event loop that runs graphs, one at a time; to
+# open one takes no longer than a run.
+_RUNNING = threading.Lock()
 
 _NUMPY = {"float32": np.dtype(np.float32), "int64": np.dtype(np.int64)}
 _ORT = {"float32": "tensor(float)", "int64": "tensor(int64)"}
@@ -79,12 +85,16 @@ class Graph:
             _check_file(data, opset)
         except (OSError, ValueError) as error:
             raise BundleError(f"{where}: {error}") from error
-        try:
-            session = onnxruntime.InferenceSession(
-                data, _session_options(threads), providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's exceptions have no common base but this one
-            raise BundleError(f"{where}: onnxruntime refuses it: {error}") from error
+        with _RUNNING:
+            # What a session keeps, its kernels' own form of weights, would else lie where runs take room, and hold that
+            # for as long as the session is open.
+            _shrink()
+            try:
+                session = onnxruntime.InferenceSession(
+                    data, _session_options(threads), providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:  # onnxruntime's exceptions have no common base but this one
+                raise BundleError(f"{where}: onnxruntime refuses it: {error}") from error
         # It keeps the file's bytes, to be made anew for other providers: as much again as the weights.
         session._model_bytes = None
         _check_tensors(where, "input", session.get_inputs(), operation.inputs)
@@ -114,7 +124,11 @@ class Graph:
         """As `run`, in one run of the session: for checked inputs of `run_images` rows at most."""
         feed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         n = len(next(iter(feed.values())))
-        outputs = tuple(self._session.run(self._output_names, feed)) if n else self.empty(0)
+        if n:
+            with _RUNNING:
+                outputs = tuple(self._session.run(self._output_names, feed))
+        else:
+            outputs = self.empty(0)
         for output, shape in zip(outputs, self._output_rows, strict=True):
             if output.shape != (n, *shape):  # one row would be broadcast to all
                 raise RuntimeError(
@@ -133,16 +147,20 @@ class Graph:
         """
         for n in (1, self.run_images):
             self._run_and_give_back(n)
-
-    def give_back(self) -> None:
-        """Give back what the runs of all graphs of this process took, as far as none that goes on needs it."""
-        self._run_and_give_back(1)
+        _tried.add(self)
 
     def _run_and_give_back(self, n: int) -> None:
         shrinking = onnxruntime.RunOptions()
         shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        feed = {t.name: np.zeros((n, *_row(t)), _NUMPY[t.dtype]) for t in self.operation.inputs}
-        self._session.run(self._output_names, feed, shrinking)
+        # The arena gives back pieces of which nothing is in use, so nothing of this run may lie there.
+        binding = self._session.io_binding()
+        inputs = {t.name: np.zeros((n, *_row(t)), _NUMPY[t.dtype]) for t in self.operation.inputs}
+        outputs = dict(zip(self._output_names, self.empty(n), strict=True))
+        for name, array in inputs.items():
+            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, array in outputs.items():
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        self._session.run_with_iobinding(binding, shrinking)
 
     def check(self, inputs: Mapping[str, NDArray[Any]]) -> int:
         """How many rows the inputs have; raises ValueError as `run` does."""
@@ -159,6 +177,25 @@ class Graph:
                     f"got {array.dtype} {array.shape}"
                 )
         return n
+
+
+def give_back() -> None:
+    """Give back what the runs of all graphs of this process took; the one that goes on is waited for.
+
+    There is no way to ask for it but with a run: nothing is given back before a graph was warmed up.
+    """
+    with _RUNNING:
+        _shrink()
+
+
+def _shrink() -> None:
+    """With a run of whichever graph: they share one arena."""
+    if (graph := next(iter(_tried), None)) is not None:
+        graph._run_and_give_back(1)
+
+
+_tried: weakref.WeakSet[Graph] = weakref.WeakSet()
+"""By a warm-up, which they have passed."""
 
 
 @cache
