@@ -120,7 +120,10 @@ class Models:
     def clear_up(self) -> None:
         """Give back the memory of models that have left, once the last request that began with one is answered.
 
-        That of requests, when there are none, and now and then."""
+        That of requests, when there are none, and now and then.
+        """
+        if not self.is_loaded:
+            return
         now_s = time.monotonic()
         if wire.arrivals != self._arrivals or telemetry.in_flight():
             self._arrivals, self._arrived_s, self._is_trimmed = wire.arrivals, now_s, False

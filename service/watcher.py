@@ -1,11 +1,11 @@
-"""A thread of each worker that looks at the models folder: now and then, and when it is called."""
+"""A thread of each worker that looks at the models folder, now and then and when it is called, and clears up."""
 
 import logging
 import threading
 import time
 
 from service.errors import Unavailable
-from service.loader import Models
+from service.loader import IDLE_S, Models
 from service.settings import Settings
 from service.workers import Workers
 
@@ -25,8 +25,7 @@ class Watcher:
         self._workers: Workers | None = None
 
     def start(self) -> None:
-        if self._interval_s or self._is_called:
-            threading.Thread(target=self._watch, name="watch-models", daemon=True).start()
+        threading.Thread(target=self._watch, name="watch-models", daemon=True).start()
 
     @property
     def workers(self) -> Workers:
@@ -36,14 +35,14 @@ class Watcher:
         return self._workers
 
     def _watch(self) -> None:
-        answered, fault = -1, None
+        # The first time at once: what was loaded before a fork may be old by now.
+        answered, fault = -1 if self._is_called or self._interval_s else 0, None
         looked_s = time.monotonic()
-        tick_s = CALL_S if self._is_called else self._interval_s
+        tick_s = CALL_S if self._is_called else min(self._interval_s or IDLE_S, IDLE_S)
         while True:
             try:
                 called = self.workers.called() if self._is_called else 0
                 is_due = self._interval_s and time.monotonic() - looked_s >= self._interval_s
-                # The first time at once: what was loaded before a fork may be old by now.
                 if called > answered or is_due:
                     changes = self._models.look(final=called > answered)
                     looked_s = time.monotonic()

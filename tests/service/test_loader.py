@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from service.loader import IDLE_S, TRIM_EVERY_S, Models
 from service.settings import Settings
+from service.watcher import Watcher
 from service.wire import wire
 from tests.service import bundles
 
@@ -88,6 +91,27 @@ def test_models_of_the_start_are_let_go_once_they_are_replaced(begin: Any, tmp_p
     models.look(final=True)
     assert models.registry().get("tiny-gan").version == 2
     assert first() is None
+
+
+@pytest.mark.parametrize("interval_s", [0.0, 3600.0])
+def test_memory_is_seen_to_however_seldom_the_folder_is(
+    models_dir: Path, interval_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(models_dir=models_dir, reload_interval_s=interval_s)
+    models, calls, done = Models(settings), [], threading.Event()
+
+    def clear_up() -> None:
+        calls.append(time.monotonic())
+        if len(calls) == 3:
+            done.set()
+            threading.Event().wait()  # for ever: the thread has no end
+
+    models.start()
+    models.registry()
+    monkeypatch.setattr(models, "clear_up", clear_up)
+    Watcher(models, settings).start()
+    assert done.wait(10)
+    assert calls[-1] - calls[0] < 6 * IDLE_S
 
 
 def test_what_requests_took_is_given_back_once_there_are_none(
