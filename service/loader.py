@@ -40,7 +40,7 @@ class Models:
         self._looking = threading.Lock()
         self._leaving: list[weakref.ref[Model]] = []
         self._trimmed_s = self._arrived_s = time.monotonic()
-        self._arrivals, self._is_trimmed = 0, False
+        self._arrivals, self._is_trimmed = wire.arrivals, True
         self.is_stopping = False
 
     def load(self) -> None:

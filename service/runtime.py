@@ -1,8 +1,10 @@
 """One ONNX graph in onnxruntime, with its names, types and shapes checked when it is opened."""
 
+import logging
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -17,9 +19,12 @@ from service.steps import Run, compute
 # Most rows a run of the session. Larger runs gain nothing on a CPU, cost memory, and are long to wait for.
 RUN_IMAGES = 64
 
-# What a run has taken cannot be given back while it goes on. It is the event loop that runs graphs, one at a time; to
-# open one takes no longer than a run.
+OPENED_ALONE_BYTES = 8 << 20
+"""Of the graphs that are opened between two runs, which wait: those of this repository, 1 MiB each, take 2 to 4 ms."""
+
+# What a run has taken cannot be given back while it goes on. It is the event loop that runs graphs, one at a time.
 _RUNNING = threading.Lock()
+_log = logging.getLogger(__name__)
 
 _NUMPY = {"float32": np.dtype(np.float32), "int64": np.dtype(np.int64)}
 _ORT = {"float32": "tensor(float)", "int64": "tensor(int64)"}
@@ -85,16 +90,13 @@ class Graph:
             _check_file(data, opset)
         except (OSError, ValueError) as error:
             raise BundleError(f"{where}: {error}") from error
-        with _RUNNING:
-            # What a session keeps, its kernels' own form of weights, would else lie where runs take room, and hold that
-            # for as long as the session is open.
-            _shrink()
-            try:
+        try:
+            with _between_runs(len(data)):
                 session = onnxruntime.InferenceSession(
                     data, _session_options(threads), providers=["CPUExecutionProvider"]
                 )
-            except Exception as error:  # onnxruntime's exceptions have no common base but this one
-                raise BundleError(f"{where}: onnxruntime refuses it: {error}") from error
+        except Exception as error:  # onnxruntime's exceptions have no common base but this one
+            raise BundleError(f"{where}: onnxruntime refuses it: {error}") from error
         # It keeps the file's bytes, to be made anew for other providers: as much again as the weights.
         session._model_bytes = None
         _check_tensors(where, "input", session.get_inputs(), operation.inputs)
@@ -188,10 +190,28 @@ def give_back() -> None:
         _shrink()
 
 
+@contextmanager
+def _between_runs(size_bytes: int) -> Iterator[None]:
+    """To open a graph of that size. A large one is opened beside runs.
+
+    What a session keeps, its kernels' own form of weights, would else lie where runs take room, and hold that for as
+    long as the session is open.
+    """
+    if size_bytes > OPENED_ALONE_BYTES:
+        yield
+        return
+    with _RUNNING:
+        _shrink()
+        yield
+
+
 def _shrink() -> None:
-    """With a run of whichever graph: they share one arena."""
-    if (graph := next(iter(_tried), None)) is not None:
-        graph._run_and_give_back(1)
+    """With a run of whichever graph: they share one arena. That it fails is no fault of who wants the room."""
+    try:
+        if (graph := next(iter(_tried), None)) is not None:
+            graph._run_and_give_back(1)
+    except Exception:
+        _log.warning("memory could not be given back", exc_info=True)
 
 
 _tried: weakref.WeakSet[Graph] = weakref.WeakSet()

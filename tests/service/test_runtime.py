@@ -185,6 +185,25 @@ def test_memory_is_given_back_and_a_graph_opened_when_no_run_takes_any() -> None
     assert isinstance(others[1].result(), Graph)
 
 
+def test_a_large_graph_is_opened_beside_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = doubling()
+    monkeypatch.setattr(runtime, "OPENED_ALONE_BYTES", len(model.SerializeToString()) - 1)
+    with runtime._RUNNING:
+        assert isinstance(open_(model), Graph)
+
+
+def test_a_graph_is_opened_also_where_another_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Recorder):
+        def run_with_iobinding(self, binding: Bound, _options: Any) -> None:
+            raise RuntimeError("no memory")
+
+    monkeypatch.setattr(runtime, "_tried", {Graph(Broken(), operation(), run_images=8)})
+    assert open_(doubling()).run(x=np.ones((1, 2), np.float32))[0].tolist() == [[2, 2]]
+    assert "memory could not be given back" in caplog.text
+
+
 def test_warm_up_runs_one_row_and_a_full_part() -> None:
     session = Recorder()
     Graph(session, operation(), run_images=8).warm_up()
