@@ -1,6 +1,6 @@
 """The model card of a bundle: what it is, what it was made of, how well it does, how to make it again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from training.config import Config, load_recipe
 from training.errors import ConfigError
@@ -9,8 +9,11 @@ from training.families.classifier import ClassifierConfig
 from training.families.gan import GANConfig
 from training.families.vae import VAEConfig
 from training.report import Report
-from training.run_dir import Provenance
+from training.run_dir import Provenance, Session
 from training.trained import Trained
+
+GPU_HOUR_USD, CORE_HOUR_USD = 3.0, 0.05
+"""Prices that cards reckon with, of an hour: of an H100, and of a core of a virtual machine."""
 
 _FITTED_PRIOR = (
     "Afterwards a prior was fitted to the codes of its training images: `prior` turns N(0, I) into latents like "
@@ -101,10 +104,22 @@ def _training(trained: Trained, provenance: Provenance) -> list[tuple[str, ...]]
             f"in {len(sessions)} session(s)",
         ),
         ("hardware", "; ".join(sorted(hardware))),
+        ("cost", cost(sessions, state.seconds)),
         ("precision", config.precision),
         ("torch", ", ".join(sorted({s.torch for s in sessions}))),
         ("commit", ", ".join(dict.fromkeys(f"`{s.commit}`" for s in sessions))),
     ]
+
+
+def cost(sessions: Sequence[Session], seconds: float) -> str:
+    """Of so much training in all; unknown where sessions ran on more and on less."""
+    kinds = {(s.gpu, s.devices if s.gpu else s.devices * s.threads) for s in sessions}
+    [(gpu, count), *others] = kinds
+    if others or gpu is None:
+        return "unknown: it is not noted which part of the time was spent on what hardware"
+    unit, price = ("GPU", GPU_HOUR_USD) if gpu else ("core", CORE_HOUR_USD)
+    hours = count * seconds / 3600
+    return f"${hours * price:.2f}: {hours:.2f} {unit} hours at ${price:.2f}"
 
 
 def _uses(config: Config) -> str:

@@ -117,6 +117,7 @@ class RunDir:
             torch=torch.__version__,
             python=platform.python_version(),
             commit=git_commit(),
+            gpu=device.type == "cuda",
         )
         sessions = (*(before.sessions if before else ()), session)
         text = json.dumps(asdict(Provenance(source, sessions)), indent=2) + "\n"
@@ -142,6 +143,8 @@ class Session:
     torch: str
     python: str
     commit: str
+    gpu: bool | None = None
+    """Whether `device` is one; None: that was not noted yet."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from PIL import Image
 from service.manifest import read_bundle
 from tests.training.processes import no_file_longer_than
 from tests.training.recipes import MINI, mini, small
+from training import card as card_module
 from training import class_correction
 from training.__main__ import main
 from training.class_correction import ClassCorrection
@@ -26,7 +27,7 @@ from training.evaluate import evaluate_folder
 from training.loop import train
 from training.reliability import KINDS, reliability_png
 from training.report import Report
-from training.run_dir import RunDir
+from training.run_dir import RunDir, Session
 from training.trained import load_trained, resolve
 
 CPU = torch.device("cpu")
@@ -305,12 +306,22 @@ def test_the_card_tells_data_hardware_metrics_and_how_to_make_it_again(
         "# small-gan",
         "Licence of the data: unknown",
         "images seen | 256",
+        f"core hours at ${card_module.CORE_HOUR_USD:.2f}",
         f"{value:.5g}",
         "Its recipe is not in this repository",
         "![reliability](reliability.png)",
         "as `small-classifier` sees them",
     ):
         assert text in card
+
+
+def test_the_cost_is_of_all_devices_or_of_all_cores() -> None:
+    session = Session("a device", devices=2, threads=8, torch="", python="", commit="", gpu=True)
+    assert card_module.cost([session, session], 1_800) == "$3.00: 1.00 GPU hours at $3.00"
+    assert card_module.cost([replace(session, gpu=False)], 1_800) == "$0.40: 8.00 core hours at $0.05"
+    for other in (replace(session, gpu=False), replace(session, devices=1), replace(session, gpu=None)):
+        assert card_module.cost([session, other], 1_800).startswith("unknown")
+    assert card_module.cost([replace(session, gpu=None)], 1_800).startswith("unknown")
 
 
 def test_a_second_export_is_the_next_version_and_never_overwrites(
