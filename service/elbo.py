@@ -12,6 +12,8 @@ from service.steps import Steps
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+LogPrior = Callable[[Floats], Steps[Doubles]]
+"""Latents (N, dim) to log p(z), (N,), nats."""
 
 # Samples of z for an image: enough that the noise is small beside the differences between images.
 SAMPLES = 8
@@ -27,6 +29,7 @@ def elbo_nats(
     logvar: Floats,
     decode: Callable[[Floats], Steps[Doubles]],
     likelihood: Likelihood,
+    log_prior: LogPrior | None = None,
     *,
     samples: int = SAMPLES,
 ) -> Steps[Doubles]:
@@ -39,6 +42,7 @@ def elbo_nats(
         mean, logvar: of q(z|x), (N, dim).
         decode: latents (N, dim) to the means of p(x|z), (N, D).
         likelihood: the form of p(x|z).
+        log_prior: latents (N, dim) to log p(z), (N,), with which the KL is that of the draws; None: N(0, I), exactly.
         samples: 1 or more.
 
     Returns:
@@ -50,8 +54,10 @@ def elbo_nats(
     for eps in latents.from_seeds(range(samples), mean.shape[1]):
         z = (mean64 + stddev * eps).astype(np.float32)
         total += log_likelihood_nats(x, (yield from decode(z)), likelihood)
-    bound: Doubles = total / samples - kl_nats(mean64, logvar64)
-    return bound
+        if log_prior is not None:
+            total += (yield from log_prior(z)) - _log_posterior(eps.astype(np.float64), logvar64)
+    bound: Doubles = total / samples
+    return bound if log_prior is not None else bound - kl_nats(mean64, logvar64)
 
 
 def importance_weighted_nats(
@@ -60,6 +66,7 @@ def importance_weighted_nats(
     logvar: Floats,
     decode: Callable[[Floats], Steps[Doubles]],
     likelihood: Likelihood,
+    log_prior: LogPrior | None = None,
     *,
     k: int,
 ) -> Steps[Doubles]:
@@ -70,7 +77,7 @@ def importance_weighted_nats(
     the bound is a function of the image, and a larger k goes on from the draws of a smaller one.
 
     Args:
-        x, mean, logvar, likelihood: as for `elbo_nats`.
+        x, mean, logvar, likelihood, log_prior: as for `elbo_nats`.
         decode: latents (j N, dim), N for the first draw, then N for the next, to means (j N, D).
         k: 1 or more.
 
@@ -85,15 +92,30 @@ def importance_weighted_nats(
         seeds = range(start, min(start + at_once, k))
         eps = latents.from_seeds(seeds, mean.shape[1]).astype(np.float64)
         z = mean64 + stddev * eps[:, None]
-        decoded = yield from decode(z.reshape(-1, z.shape[-1]).astype(np.float32))
-        means = decoded.reshape(*z.shape[:2], -1)
-        for j, eps_j, z_j, mean_j in zip(seeds, eps, z, means, strict=True):
-            # Of log p(z) - log q(z|x); the constants of the two cancel.
-            log_ratio = 0.5 * (np.square(eps_j) + logvar64 - np.square(z_j)).sum(axis=1)
+        rows = z.reshape(-1, z.shape[-1])
+        means = (yield from decode(rows.astype(np.float32))).reshape(*z.shape[:2], -1)
+        if log_prior is None:
+            priors = _log_normal(z)
+        else:
+            priors = (yield from log_prior(rows.astype(np.float32))).reshape(z.shape[:2])
+        for j, eps_j, prior_j, mean_j in zip(seeds, eps, priors, means, strict=True):
+            log_ratio = prior_j - _log_posterior(eps_j, logvar64)
             log_weights[:, j] = log_likelihood_nats(x, mean_j, likelihood) + log_ratio
     largest = log_weights.max(axis=1, keepdims=True)
     bound: Doubles = largest[:, 0] + np.log(np.exp(log_weights - largest).mean(axis=1))
     return bound
+
+
+def _log_posterior(eps: Doubles, logvar: Doubles) -> Doubles:
+    """log q(z|x) of z = mean + exp(logvar / 2) eps: (dim,) and (N, dim) -> (N,)."""
+    density: Doubles = _log_normal(eps) - 0.5 * logvar.sum(axis=1)
+    return density
+
+
+def _log_normal(z: Doubles) -> Doubles:
+    """log N(z; 0, I), (..., dim) -> (...)."""
+    density: Doubles = -0.5 * (np.square(z) + math.log(2 * math.pi)).sum(axis=-1)
+    return density
 
 
 def kl_nats(mean: Doubles, logvar: Doubles) -> Doubles:

@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1024 * 1024
 BATCH = "N"
 
-OperationName = Literal["generate", "encode", "discriminate", "prior"]
+OperationName = Literal["generate", "encode", "discriminate", "prior", "log_prior"]
 DType = Literal["float32", "int64"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)]
@@ -63,10 +63,13 @@ class Image(_Frozen):
 
 
 class Latent(_Frozen):
-    """`prior` is the distribution that training assumed of z; None where the model has none (a plain AE)."""
+    """`prior` is the distribution that training assumed of z; None where the model has none (a plain AE).
+
+    learned: `prior` draws from it, and `log_prior` is its density.
+    """
 
     dim: Annotated[int, Field(ge=1)]
-    prior: Literal["standard_normal"] | None
+    prior: Literal["standard_normal", "learned"] | None
 
 
 class Likelihood(_Frozen):
@@ -173,6 +176,15 @@ class Manifest(_Frozen):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _a_learned_prior_has_its_graphs(self) -> Self:
+        learned = self.latent is not None and self.latent.prior == "learned"
+        if ("log_prior" in self.operations) != learned:
+            raise ValueError("operations.log_prior: given for a learned prior (`latent`), and only for one")
+        if learned and "prior" not in self.operations:
+            raise ValueError("operations.prior: missing; the learned prior is drawn from by it")
+        return self
+
     def _signatures(self, name: OperationName) -> tuple[list[tuple[Tensor, ...]], list[tuple[Tensor, ...]]]:
         """Allowed inputs and allowed outputs of an operation (the table of ONNX graphs in the README)."""
         if self.latent is None and name != "discriminate":
@@ -197,6 +209,8 @@ class Manifest(_Frozen):
                 return [(image,)], [(Tensor(name="logit", dtype="float32", shape=(BATCH,)),)]
             case "prior":
                 return [(vector("eps"),)], [(vector("z"),)]
+            case "log_prior":
+                return [(vector("z"),)], [(Tensor(name="log_density", dtype="float32", shape=(BATCH,)),)]
 
     def sha256(self) -> str:
         """Digest of the manifest, which holds every file's digest: it names the bundle's exact content."""

@@ -28,7 +28,7 @@ def latent_dim(model: Model) -> int:
 
 
 def has_elbo(model: Model) -> bool:
-    """Whether it is a VAE: q(z|x) with its variance, a prior that is known in closed form, and p(x|z)."""
+    """Whether it is a VAE: q(z|x) with its variance, a prior whose density is known, and p(x|z)."""
     bundle = model.manifest
     return (
         _can_generate(model)

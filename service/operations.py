@@ -82,11 +82,11 @@ def draw(
 
     Args:
         prior: "fitted", by the graph; "normal", N(0, I), which the codes of a plain autoencoder do not follow.
-            None: fitted where the model has the graph.
+            None: fitted where the model has the graph. A prior that was learned with the model is the only one.
 
     Raises:
         NotFound: the model has no prior over its latents.
-        BadRequest: "fitted", of a model without the graph.
+        BadRequest: "fitted", of a model without the graph; "normal", of one that learned its prior.
     """
     fitted = _is_fitted(model, prior)
     eps = latents.from_seeds(seeds, offers.latent_dim(model), truncation)
@@ -276,7 +276,13 @@ def _elbo_nats(model: Model, x: Floats, encoding: Encoding, label: Labels, sampl
 
     return (
         yield from elbo.elbo_nats(
-            tensors.rows(x), encoding.mean, encoding.logvar, decoded, _likelihood(model), samples=samples
+            tensors.rows(x),
+            encoding.mean,
+            encoding.logvar,
+            decoded,
+            _likelihood(model),
+            _log_prior(model),
+            samples=samples,
         )
     )
 
@@ -293,9 +299,28 @@ def _importance_weighted_nats(
 
     return (
         yield from elbo.importance_weighted_nats(
-            tensors.rows(x), encoding.mean, encoding.logvar, decoded, _likelihood(model), k=k
+            tensors.rows(x),
+            encoding.mean,
+            encoding.logvar,
+            decoded,
+            _likelihood(model),
+            _log_prior(model),
+            k=k,
         )
     )
+
+
+def _log_prior(model: Model) -> elbo.LogPrior | None:
+    """Of a learned prior; None: N(0, I)."""
+    if "log_prior" not in model.graphs:
+        return None
+    graph = model.graph("log_prior")
+
+    def density(z: Floats) -> Steps[Doubles]:
+        (values,) = yield from run(graph, z=z)
+        return values.astype(np.float64)
+
+    return density
 
 
 def _likelihood(model: Model) -> Likelihood:
@@ -331,6 +356,10 @@ def _is_fitted(model: Model, prior: Prior | None) -> bool:
     fitted = "prior" in model.graphs
     if prior == "fitted" and not fitted:
         raise BadRequest.at("prior", f"must be 'normal' or left out: {model} has no fitted prior")
+    if prior == "normal" and "log_prior" in model.graphs:
+        raise BadRequest.at(
+            "prior", f"must be 'fitted' or left out: {model} was trained with a prior of its own"
+        )
     return fitted and prior != "normal"
 
 

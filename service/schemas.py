@@ -124,8 +124,8 @@ class Labelled(Options):
 PriorField = Annotated[
     Prior | None,
     Field(
-        description="Of the latents of seeds: a mixture fitted to the codes of the training images, or N(0, I); "
-        "by default fitted, where the model has one"
+        description="Of the latents of seeds: fitted to the codes of the training images, with the model or "
+        "afterwards, or N(0, I); by default fitted, where the model has one"
     ),
 ]
 

@@ -43,7 +43,7 @@ def card(trained: Trained, report: Report, provenance: Provenance, differences: 
         "![samples](samples.png)" if "generate" in differences else "",
         "## What it does",
         _uses(config),
-        _FITTED_PRIOR if "prior" in differences else "",
+        _FITTED_PRIOR if trained.prior is not None else "",
         _CORRECTION.format(classifier=report.classifier) if trained.correction else "",
         "## Data",
         f"{data.source}. Licence of the data: {data.licence}; attribute its authors when you pass the weights on. "
@@ -72,11 +72,11 @@ def card(trained: Trained, report: Report, provenance: Provenance, differences: 
             else ""
         ),
         _RELIABILITY if report.calibration else "",
-        "Largest absolute difference of onnxruntime from torch at batches of 1, 2, 7 and 64: "
+        "Largest difference of onnxruntime from torch, relative beyond 1, at batches of 1, 2, 7 and 64: "
         + ", ".join(f"`{name}` {value:.1e}" for name, value in differences.items())
         + ". At each of these sizes every row had the same bits, on the CPU that exported it.",
         "## Limitations",
-        _limitations(config, report, fitted_prior="prior" in differences),
+        _limitations(config, report, fitted_prior=trained.prior is not None),
         "## Make it again",
         _commands(trained),
     ]
@@ -126,8 +126,14 @@ def _uses(config: Config) -> str:
     match config.model:
         case AEConfig(latent_dim=dim):
             return f"Encodes an image to {dim} numbers and decodes them. It was trained without a prior over codes."
-        case VAEConfig(latent_dim=dim):
-            return f"Samples from a {dim}-dimensional normal prior, reconstructs, and scores images by their ELBO."
+        case VAEConfig(latent_dim=dim, flow_layers=layers):
+            prior = (
+                f"prior over {dim} latents, learned with it: `prior` turns N(0, I) into latents by {layers} "
+                "couplings, and `log_prior` is their log density"
+                if layers
+                else f"{dim}-dimensional normal prior"
+            )
+            return f"Samples from a {prior}; reconstructs, and scores images by their ELBO."
         case GANConfig(latent_dim=dim, coupling=coupling):
             text = f"Samples from a {dim}-dimensional normal prior, and scores images as real or generated."
             if coupling != "none":

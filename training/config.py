@@ -21,6 +21,7 @@ AT_LEAST_ONE = (
     "kernel_dim",
     "penalty_every",
     "importance_samples",
+    "flow_width",
 )
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -88,7 +88,10 @@ def _of_samples(
     test: Dataset,
     device: torch.device,
 ) -> tuple[list[Result], Calibration | None]:
+    learned = "log_prior" in operations
     dim, generate = latent_dim(trained.config.model), trained.of_latents(operations["generate"])
+    if learned:
+        generate = nn.Sequential(operations["prior"], generate)
     has_prior = not isinstance(trained.config.model, AEConfig)
     against = samples.reference(space, train, test)
     images = sample(generate, dim, samples.SAMPLES, samples.SEED, device)
@@ -96,6 +99,8 @@ def _of_samples(
     source = (
         "samples" if has_prior else "images of z ~ N(0, I) (an autoencoder has no prior: not samples of it)"
     )
+    if learned:
+        source = "samples generate(prior(eps)), eps ~ N(0, I),"
     if trained.classes:
         source = "samples of the classes in turn"
     pixels = torch.from_numpy(test.images)
@@ -106,8 +111,8 @@ def _of_samples(
     if isinstance(generate, InTurn):
         results += samples.agreement(against, seen, generate)
     if has_prior:
-        results += samples.path_length(space, generate, dim, device)
-    if "prior" in operations:
+        results += samples.path_length(space, generate, dim, device, "eps" if learned else "z")
+    if "prior" in operations and not learned:
         fitted = sample(
             nn.Sequential(operations["prior"], generate), dim, samples.SAMPLES, samples.SEED, device
         )

@@ -64,7 +64,7 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
     if report.images_seen != trained.state.images_seen:
         raise ExportError(f"{run.metrics} is of other weights: evaluate {run.path} again")
     operations = trained.operations(train, CPU)
-    inputs = _golden_inputs(trained, test)
+    inputs = _golden_inputs(trained, operations, test)
     graphs = {name: _export_operation(name, module, inputs[name]) for name, module in operations.items()}
     fields = _manifest_fields(trained, report, provenance, graphs, train, operations)
     folder = models / trained.config.name
@@ -94,7 +94,10 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
             raise ExportError(str(error)) from error
 
 
-def _golden_inputs(trained: Trained, test: TrainingData) -> dict[str, dict[str, Tensor]]:
+@torch.no_grad()
+def _golden_inputs(
+    trained: Trained, operations: Mapping[str, nn.Module], test: TrainingData
+) -> dict[str, dict[str, Tensor]]:
     """64 rows of fixed inputs, by their names, for each operation there is."""
     images = torch.from_numpy(spread(test.images, 64)).float() / 255
     dim = latent_dim(trained.config.model)
@@ -107,6 +110,7 @@ def _golden_inputs(trained: Trained, test: TrainingData) -> dict[str, dict[str, 
         "encode": {"image": images},
         "discriminate": {"image": images},
         "prior": {"eps": z},
+        "log_prior": {"z": operations["prior"](z) if "prior" in operations else z},
     }
 
 
@@ -123,6 +127,8 @@ def _export_operation(name: str, module: nn.Module, inputs: Mapping[str, Tensor]
             return export_graph(module, inputs, ("logit",))
         case "prior":
             return export_graph(module, inputs, ("z",))
+        case "log_prior":
+            return export_graph(module, inputs, ("log_density",))
         case _:
             raise ExportError(f"no ONNX signature is known for operation {name!r}")
 
@@ -138,6 +144,7 @@ def _manifest_fields(
     config = trained.config
     _, channels, height, width = train.images.shape
     dim = latent_dim(config.model)
+    prior = "learned" if "log_prior" in graphs else "standard_normal"
     has_prior = isinstance(config.model, VAEConfig | GANConfig)
     return {
         "name": config.name,
@@ -145,7 +152,7 @@ def _manifest_fields(
         "description": config.description,
         "operations": {name: _operation(name, graph) for name, graph in graphs.items()},
         "image": Image(height=height, width=width, channels=channels),
-        "latent": Latent(dim=dim, prior="standard_normal" if has_prior else None),
+        "latent": Latent(dim=dim, prior=prior if has_prior else None),
         "likelihood": _likelihood(trained),
         "anomaly": _anomaly(trained, operations, train),
         "score": _score(config, report),
@@ -191,7 +198,7 @@ def _anomaly(trained: Trained, operations: Mapping[str, nn.Module], train: Train
     match trained.config.model:
         case VAEConfig():
             log_likelihood, kl, _ = elbo_terms(trained, operations, images, CPU)
-            values, statistic = kl.sum(1) - log_likelihood, "negative_elbo_nats"
+            values, statistic = kl - log_likelihood, "negative_elbo_nats"
         case AEConfig():
             encode, generate = operations["encode"], operations["generate"]
             values = torch.cat([mse(x, generate(encode(x)[0])) for x in batches(images, CPU)])

@@ -103,17 +103,12 @@ def free_bits(kl_per_dimension: Tensor, floor_nats: float) -> Tensor:
     return kl_per_dimension.mean(0).clamp(min=floor_nats).sum()
 
 
-def importance_weighted_bound(
-    log_likelihoods: Tensor, z: Tensor, mean: Tensor, logvar: Tensor, beta: float = 1.0
-) -> Tensor:
+def importance_weighted_bound(log_likelihoods: Tensor, log_ratios: Tensor, beta: float = 1.0) -> Tensor:
     """log of the mean over K draws of p(x|z) (p(z) / q(z|x))^beta, in nats an image (Burda et al. 2016, eq. 8).
 
     Args:
         log_likelihoods: log p(x|z), (K, N).
-        z: (K, N, D), drawn of q(z|x) = N(mean, diag exp(logvar)), both (N, D); p(z) = N(0, I).
+        log_ratios: log p(z) - log q(z|x), (K, N).
     """
-    # log p(z) - log q(z|x): the constants of the two normal densities cancel.
-    squares = (z - mean).square() * torch.exp(-logvar)
-    log_ratios = 0.5 * (squares - z.square() + logvar).sum(2)
-    log_weights = log_likelihoods + beta * log_ratios
-    return (torch.logsumexp(log_weights, 0) - math.log(len(z))).mean()
+    bounds = torch.logsumexp(log_likelihoods + beta * log_ratios, 0) - math.log(len(log_ratios))
+    return bounds.mean()

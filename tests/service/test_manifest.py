@@ -13,6 +13,13 @@ from service.manifest import BundleError
 from tests.service import bundles
 
 
+def log_prior() -> dict[str, Any]:
+    """As an operation of the manifest, with another's file."""
+    z = {"name": "z", "dtype": "float32", "shape": ["N", bundles.DIM]}
+    density = {"name": "log_density", "dtype": "float32", "shape": ["N"]}
+    return {"graph": "encode.onnx", "inputs": [z], "outputs": [density]}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return bundles.write_vae(tmp_path)
@@ -168,6 +175,15 @@ def test_what_is_opened_is_what_was_verified(folder: Path) -> None:
         (lambda m: m["files"].pop("encode.onnx"), "encode: graph 'encode.onnx' is not listed in `files`"),
         (lambda m: m["operations"].update(invert=m["operations"]["encode"]), "operations.invert"),
         (lambda m: m["operations"].clear(), "operations"),
+        (lambda m: m["latent"].update(prior="learned"), "operations.log_prior: given for a learned prior"),
+        (
+            lambda m: m["operations"].update(log_prior=log_prior()),
+            "operations.log_prior: given for a learned prior",
+        ),
+        (
+            lambda m: (m["latent"].update(prior="learned"), m["operations"].update(log_prior=log_prior())),
+            "operations.prior: missing",
+        ),
         (lambda m: m["likelihood"].update(stddev=0.1), "`stddev` is given for a gaussian"),
         (lambda m: m["likelihood"].update(kind="gaussian"), "`stddev` is given for a gaussian"),
         (lambda m: m["anomaly"]["quantiles"].reverse(), "`quantiles` must not decrease"),

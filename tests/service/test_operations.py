@@ -12,7 +12,7 @@ from onnx import ModelProto
 from service import latents, offers, tensors
 from service.errors import BadRequest, NotFound
 from service.folder import ModelsFolder
-from service.manifest import Operation
+from service.manifest import Operation, Tensor
 from service.operations import DiscriminatorScore, ElboScore
 from service.registry import Model, Registry
 from service.runtime import Graph
@@ -43,6 +43,31 @@ def constant_encode(mean: Sequence[float], logvar: Sequence[float]) -> tuple[Mod
         net.add("Conv", "image", zeros, net.constant(np.array(values, np.float32)))
         net.add("Reshape", net.last, shape, to=name)
     return net.model(operation.inputs, operation.outputs), operation
+
+
+def shifted_prior() -> dict[str, tuple[ModelProto, Operation]]:
+    """prior and log_prior: N(1, I)."""
+    vector, row = bundles.prior(seed=0)[1].inputs[0].shape, np.array([-1], np.int64)
+    z = Tensor(name="z", dtype="float32", shape=vector)
+    net = Net(0)
+    net.add("Add", "eps", net.constant(np.ones(DIM, np.float32)), to="z")
+    prior = Operation(
+        graph="prior.onnx", inputs=(Tensor(name="eps", dtype="float32", shape=vector),), outputs=(z,)
+    )
+    draw = net.model(prior.inputs, prior.outputs), prior
+    net = Net(0)
+    net.add("Sub", "z", net.constant(np.ones(DIM, np.float32)))
+    net.add("Mul", net.last, net.last)
+    net.add("Add", net.last, net.constant(np.full(1, math.log(2 * math.pi), np.float32)))
+    net.add("ReduceSum", net.last, net.constant(np.array([1], np.int64)), keepdims=0)
+    net.add("Mul", net.last, net.constant(np.full(1, -0.5, np.float32)))
+    net.add("Reshape", net.last, net.constant(row), to="log_density")
+    density = Operation(
+        graph="log_prior.onnx",
+        inputs=(z,),
+        outputs=(Tensor(name="log_density", dtype="float32", shape=("N",)),),
+    )
+    return {"prior": draw, "log_prior": (net.model(density.inputs, density.outputs), density)}
 
 
 def constant_logit(logit: float) -> tuple[ModelProto, Operation]:
@@ -368,6 +393,30 @@ def test_the_kl_counts_variance(make: Make) -> None:
     assert isinstance(got, ElboScore)
     expected = -PIXELS * math.log(2) - 4 * 0.5 * (3 - math.log(4))
     np.testing.assert_allclose(got.elbo_nats, [expected], rtol=1e-6)
+
+
+def test_an_elbo_is_of_the_learned_prior(make: Make) -> None:
+    # q(z|x) = N(0, 4 I), p(z) = N(1, I), and a decoder that looks away: each draw z = 2 eps by itself.
+    graphs = {"generate": flat(ZERO), "encode": constant_encode(ZERO, [math.log(4)] * DIM), **shifted_prior()}
+    learned = {"dim": DIM, "prior": "learned"}
+    model = make(graphs, latent=learned, likelihood={"kind": "bernoulli"})
+    eps = latents.from_seeds(range(8), DIM).astype(np.float64)
+    log_ratios = 0.5 * (np.square(eps) + math.log(4) - np.square(2 * eps - 1)).sum(1)
+    got = finished.score(model, grey(9, 90), k=3)
+    assert isinstance(got, ElboScore)
+    np.testing.assert_allclose(got.elbo_nats, [log_ratios.mean() - PIXELS * math.log(2)] * 2, rtol=1e-6)
+    assert got.iw_nats is not None
+    bound = math.log(np.exp(log_ratios[:3]).mean()) - PIXELS * math.log(2)
+    np.testing.assert_allclose(got.iw_nats, [bound] * 2, rtol=1e-6)
+
+
+def test_a_learned_prior_is_the_only_one(make: Make) -> None:
+    graphs = {"generate": flat(ZERO), "encode": constant_encode(ONE, ZERO), **shifted_prior()}
+    model = make(graphs, latent={"dim": DIM, "prior": "learned"})
+    assert finished.draw(model, [3]).tolist() == (latents.from_seeds([3], DIM) + 1).tolist()
+    for draw in (finished.draw, finished.sample):
+        with pytest.raises(BadRequest, match="must be 'fitted' or left out: made/1 was trained with a prior"):
+            draw(model, [3], prior="normal")
 
 
 def test_a_gaussian_elbo_by_hand(make: Make) -> None:

@@ -42,6 +42,8 @@ OPTIONS = [
     ("vae", {"free_bits_nats": 2.0}),
     ("vae", {"pixels": "binarised"}),
     ("vae", {"importance_samples": 3}),
+    ("vae", {"latent_dim": 32, "flow_layers": 2}),
+    ("vae", {"latent_dim": 32, "flow_layers": 2, "importance_samples": 3}),
     ("gan", {"loss": "minimax"}),
     ("gan", {"loss": "hinge"}),
     ("gan", {"loss": "wasserstein"}),

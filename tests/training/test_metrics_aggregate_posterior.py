@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from training.metrics.aggregate_posterior import elbo_surgery, log_mixture_density
+from training.metrics.elbo import standard_normal_log_density_nats
 
 
 def test_equal_posteriors_say_nothing_of_the_image() -> None:
@@ -62,3 +63,16 @@ def test_posteriors_that_are_nearly_points_tell_the_image() -> None:
     mean = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)) * 5
     parts = elbo_surgery(mean, torch.full((50, 3), -60.0), 0)
     assert parts.mutual_information_nats == pytest.approx(math.log(50), rel=1e-6)
+
+
+def test_another_prior_counts_as_it_says() -> None:
+    """All latents moved by 3, the prior with them: the same parts, the KL by draws in place of the exact one."""
+    torch.manual_seed(0)
+    mean, logvar = torch.randn(400, 3), torch.full((400, 3), -1.0)
+    exact = elbo_surgery(mean, logvar, samples=50)
+    drawn = elbo_surgery(
+        mean + 3, logvar, samples=50, log_prior=lambda z: standard_normal_log_density_nats(z - 3)
+    )
+    assert drawn.mutual_information_nats == pytest.approx(exact.mutual_information_nats, abs=1e-4)
+    assert drawn.kl_nats == pytest.approx(exact.kl_nats, abs=0.03)
+    assert drawn.marginal_kl_nats == pytest.approx(exact.marginal_kl_nats, abs=0.03)

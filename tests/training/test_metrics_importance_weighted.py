@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from training.metrics.elbo import standard_normal_log_density_nats
 from training.metrics.importance_weighted import Bounds, importance_weighted_bounds
 
 SIGMA = 0.5
@@ -82,3 +83,19 @@ def test_likelihoods_that_underflow_do_not_matter() -> None:
 
     found = importance_weighted_bounds(torch.zeros(1, 2), torch.zeros(1, 2), tiny, 10)
     assert found.importance_weighted_nats.item() == pytest.approx(-5000, abs=1e-4)
+
+
+def test_another_prior_counts_as_it_says() -> None:
+    """All latents moved by 1, the prior with them: the same bounds."""
+
+    def moved(z: torch.Tensor) -> torch.Tensor:
+        return standard_normal_log_density_nats(z - 1)
+
+    mean, logvar = posterior(W)
+    there = importance_weighted_bounds(mean, logvar, log_likelihood(W), 40)
+    likelihood = log_likelihood(W)
+    here = importance_weighted_bounds(
+        mean + 1, logvar, lambda i, z: likelihood(i, z - 1), 40, log_prior=moved
+    )
+    for a, b in zip(there, here, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,11 @@ from training.metrics.elbo import (
     active_units,
     bernoulli_log_likelihood_nats,
     gaussian_kl_nats,
+    gaussian_log_density_nats,
     gaussian_log_likelihood_nats,
     mse,
     psnr_db,
+    standard_normal_log_density_nats,
 )
 from training.metrics.importance_weighted import importance_weighted_bounds
 from training.report import Result, seconds_since
@@ -61,20 +63,35 @@ def elbo_terms(
     device: torch.device,
     samples: int = ELBO_SAMPLES,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """log p(x|z) (N,), mean over `samples` draws of q(z|x); KL per dimension (N, D); means (N, D). Nats."""
-    generator = torch.Generator(device).manual_seed(SEED)
+    """log p(x|z) (N,), mean over `samples` draws of q(z|x); KL(q(z|x) || p(z)) (N,); means (N, D). Nats.
+
+    The KL is exact for a prior N(0, I); for a learned one it is the mean over the same draws.
+    """
+    generator, log_prior = torch.Generator(device).manual_seed(SEED), learned_log_prior(operations)
     likelihoods, kls, means = [], [], []
     for batch in batches(images, device):
         mean, logvar = operations["encode"](batch)
-        draws = []
+        draws, rates = [], []
         for _ in range(samples):
             noise = torch.randn(mean.shape, generator=generator, device=device)
-            p = operations["generate"](mean + torch.exp(0.5 * logvar) * noise)
-            draws.append(_log_likelihood(trained, batch, p))
+            z = mean + torch.exp(0.5 * logvar) * noise
+            draws.append(_log_likelihood(trained, batch, operations["generate"](z)))
+            if log_prior is not None:
+                rates.append(gaussian_log_density_nats(z.double(), mean, logvar) - log_prior(z.double()))
+        exact = gaussian_kl_nats(mean.double(), logvar.double()).sum(1)
         likelihoods.append(torch.stack(draws).mean(0).cpu())
-        kls.append(gaussian_kl_nats(mean.double(), logvar.double()).cpu())
+        kls.append((torch.stack(rates).mean(0) if rates else exact).cpu())
         means.append(mean.cpu())
     return torch.cat(likelihoods), torch.cat(kls), torch.cat(means)
+
+
+def learned_log_prior(operations: Mapping[str, nn.Module]) -> Callable[[Tensor], Tensor] | None:
+    """log p(z), (B,) in nats, float64, for z (B, D) on any device; None where the prior is N(0, I)."""
+    density = operations.get("log_prior")
+    if density is None:
+        return None
+    device = next(density.parameters()).device
+    return lambda z: density(z.float().to(device)).to(z.device, torch.float64)
 
 
 def observed(trained: Trained, images: Pixels) -> tuple[Pixels, str]:
@@ -112,9 +129,9 @@ def elbo(
     protocol = f"mean over test images, {ELBO_SAMPLES} samples of q(z|x) each{how}"
     n, seconds = len(means), seconds_since(started)
     values = {
-        "elbo_nats": float((log_likelihood - kl.sum(1)).mean()),
+        "elbo_nats": float((log_likelihood - kl).mean()),
         "log_likelihood_nats": float(log_likelihood.mean()),
-        "kl_nats": float(kl.sum(1).mean()),
+        "kl_nats": float(kl.mean()),
     }
     active = Result(
         "active_units",
@@ -132,12 +149,12 @@ def elbo(
 def kl_parts(
     trained: Trained, operations: Mapping[str, nn.Module], test: Pixels, device: torch.device
 ) -> list[Result]:
-    """kl_nats = mutual_information_nats + marginal_kl_nats."""
+    """kl_nats = mutual_information_nats + marginal_kl_nats; with a learned prior, up to the error of other draws."""
     started = time.monotonic()
     images, how = observed(trained, test)
     posteriors = [operations["encode"](batch) for batch in batches(torch.from_numpy(images), device)]
     mean, logvar = (torch.cat(parts).cpu() for parts in zip(*posteriors, strict=True))
-    parts, n = elbo_surgery(mean, logvar, SEED), len(mean)
+    parts, n = elbo_surgery(mean, logvar, SEED, log_prior=learned_log_prior(operations)), len(mean)
     seconds = seconds_since(started)
     mixture = f"q(z) the mixture of the posteriors of {n:,} test images, a draw of each{how}"
     return [
@@ -187,7 +204,8 @@ def importance_weighted(
         return _log_likelihood(trained, x[index], operations["generate"](z))
 
     batch = IW_CUDA_BATCH if on_cuda else BATCH
-    bounds = importance_weighted_bounds(mean, logvar, log_likelihood, IW_DRAWS, SEED, batch)
+    log_prior = learned_log_prior(operations) or standard_normal_log_density_nats
+    bounds = importance_weighted_bounds(mean, logvar, log_likelihood, IW_DRAWS, SEED, batch, log_prior)
     values, gaps = bounds.importance_weighted_nats, bounds.importance_weighted_nats - bounds.elbo_nats
     n, seconds, name = len(values), seconds_since(started), f"iw{IW_DRAWS}"
     pixels = x[0].numel()

@@ -153,9 +153,12 @@ def agreement(against: Reference, samples: Seen, generate: InTurn) -> list[Resul
 
 @torch.no_grad()
 def path_length(
-    space: FeatureSpace, generate: nn.Module, latent_dim: int, device: torch.device
+    space: FeatureSpace, generate: nn.Module, latent_dim: int, device: torch.device, noise: str
 ) -> list[Result]:
-    """Arcs between pairs of z ~ N(0, I), a random place on each; images are not rounded to 8 bits."""
+    """Arcs between pairs of what `generate` takes, `noise` ~ N(0, I), a random place on each.
+
+    Images are not rounded to 8 bits.
+    """
     started = time.monotonic()
     rng = np.random.default_rng(SEED)
     a, b = rng.standard_normal((2, SAMPLES, latent_dim))
@@ -167,8 +170,8 @@ def path_length(
 
     length = perceptual_path_length(features(t), features(t + PATH_EPSILON), PATH_EPSILON)
     protocol = (
-        f"{SAMPLES:,} random places on arcs between pairs of z ~ N(0, I), epsilon = {PATH_EPSILON:g}, 1 % off either "
-        f"end, features of {space.name}"
+        f"{SAMPLES:,} random places on arcs between pairs of {noise} ~ N(0, I), epsilon = {PATH_EPSILON:g}, 1 % off "
+        f"either end, features of {space.name}"
     )
     return [
         Result(

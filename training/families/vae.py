@@ -1,4 +1,4 @@
-"""Variational autoencoder (Kingma & Welling 2014): q(z|x) = N(mean, diag exp(logvar)), p(z) = N(0, I)."""
+"""Variational autoencoder (Kingma & Welling 2014): q(z|x) = N(mean, diag exp(logvar)), p(z) = N(0, I) or a flow."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,14 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from training.binarisation import binarise
+from training.flows import DIM_STEP, Flow, LogDensity
 from training.losses import free_bits, importance_weighted_bound
-from training.metrics.elbo import gaussian_kl_nats, gaussian_log_likelihood_nats
+from training.metrics.elbo import (
+    gaussian_kl_nats,
+    gaussian_log_density_nats,
+    gaussian_log_likelihood_nats,
+    standard_normal_log_density_nats,
+)
 from training.networks import Decoder, Encoder, ImageShape
 from training.player import Batch, Player, Progress, Scalars
 from training.residual import ResidualDecoder, ResidualEncoder
@@ -36,6 +42,9 @@ class VAEConfig:
     """binarised: a Bernoulli likelihood of binary images, drawn anew at each step. Grey ones are means of them."""
     importance_samples: int = 1
     """Draws of q(z|x) an image: above 1 the importance weighted bound of Burda et al. 2016 is maximised."""
+    flow_layers: int = 0
+    """Couplings of the prior (`training.flows`), which is learned with the model then; 0: N(0, I)."""
+    flow_width: int = 64
 
     def __post_init__(self) -> None:
         if self.pixels == "binarised" and self.likelihood != "bernoulli":
@@ -44,13 +53,19 @@ class VAEConfig:
             )
         if self.importance_samples > 1 and self.free_bits_nats:
             raise ValueError("free_bits_nats: of the evidence lower bound, so importance_samples must be 1")
+        if self.flow_layers and self.free_bits_nats:
+            raise ValueError("free_bits_nats: of a KL by dimensions, so flow_layers must be 0")
+        if self.flow_layers and self.latent_dim % DIM_STEP:
+            raise ValueError(f"latent_dim = {self.latent_dim}: a flow needs a multiple of {DIM_STEP}")
 
 
 class Drawn(NamedTuple):
-    """`logits` (K N, C, H, W) of p(x|z)'s mean, `z` (K, N, D), and q(z|x)'s `mean` and `logvar` (N, D)."""
+    """`logits` (K N, C, H, W) of p(x|z)'s mean, `z` (K, N, D), its `log_prior` (K, N), q(z|x)'s `mean` and `logvar`
+    (N, D)."""
 
     logits: Tensor
     z: Tensor
+    log_prior: Tensor
     mean: Tensor
     logvar: Tensor
 
@@ -70,13 +85,22 @@ class VAENetwork(nn.Module):
             self.decoder = Decoder(shape, config.decoder_channels, dim)
         if config.likelihood == "gaussian":
             self.log_stddev = nn.Parameter(torch.tensor(math.log(0.3)))
+        self.flow = Flow(dim, config.flow_layers, config.flow_width) if config.flow_layers else None
 
     def forward(self, images: Tensor) -> Drawn:
         """(N, C, H, W) in [0, 1] -> K draws of q(z|x) for each, and what p(x|z) is there."""
-        mean, logvar = self.encoder(images)
-        noise = torch.randn(self.draws, *mean.shape, dtype=mean.dtype, device=mean.device)
+        # What is drawn is not rounded to bfloat16, whose steps would be a part of the posterior's width.
+        mean, logvar = (part.float() for part in self.encoder(images))
+        noise = torch.randn(self.draws, *mean.shape, device=mean.device)
         z = mean + torch.exp(0.5 * logvar) * noise
-        return Drawn(self.decoder(z.flatten(0, 1)), z, mean, logvar)
+        return Drawn(self.decoder(z.flatten(0, 1)), z, self.log_prior(z), mean, logvar)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log p(z), (K, N, D) -> (K, N), in nats; not in bfloat16 either."""
+        with torch.autocast(z.device.type, enabled=False):
+            if self.flow is None:
+                return standard_normal_log_density_nats(z)
+            return self.flow.log_density(z.flatten(0, 1)).reshape(z.shape[:2])
 
 
 class VAE:
@@ -97,15 +121,24 @@ class VAE:
 
         def loss(batch: Batch) -> tuple[Tensor, Scalars]:
             images = binarise(batch.images) if config.pixels == "binarised" else batch.images
-            logits, z, mean, logvar = Drawn(*(part.float() for part in player.network(images)))
-            kl = gaussian_kl_nats(mean, logvar)  # (N, D)
+            logits, z, log_prior, mean, logvar = Drawn(*(part.float() for part in player.network(images)))
+            kl = gaussian_kl_nats(mean, logvar)  # (N, D), of N(0, I)
             likelihoods = self._log_likelihood(player.plain, logits, images)  # (K, N)
             log_likelihood = likelihoods.mean()
-            elbo = log_likelihood - kl.sum(1).mean()
-            scalars = {"elbo_nats": elbo, "log_likelihood_nats": log_likelihood, "kl_nats": kl.sum(1).mean()}
             if config.importance_samples == 1:
-                return beta * free_bits(kl, config.free_bits_nats) - log_likelihood, scalars
-            bound = importance_weighted_bound(likelihoods, z, mean, logvar, beta)
+                # The path through z alone: the other has mean 0, and noise (Roeder et al. 2017).
+                mean, logvar = mean.detach(), logvar.detach()
+            log_ratios = log_prior - gaussian_log_density_nats(z, mean, logvar)  # (K, N)
+            kl_nats = -log_ratios.mean() if config.flow_layers else kl.sum(1).mean()
+            scalars = {
+                "elbo_nats": log_likelihood - kl_nats,
+                "log_likelihood_nats": log_likelihood,
+                "kl_nats": kl_nats,
+            }
+            if config.importance_samples == 1:
+                rate = kl_nats if config.flow_layers else free_bits(kl, config.free_bits_nats)
+                return beta * rate - log_likelihood, scalars
+            bound = importance_weighted_bound(likelihoods, log_ratios, beta)
             return -bound, {**scalars, "bound_nats": bound}
 
         return player.update(batches, loss)
@@ -123,11 +156,19 @@ class VAE:
 
     def preview(self, networks: Mapping[str, nn.Module], images: Tensor, z: Tensor) -> Tensor:  # noqa: ARG002
         """Samples from the prior."""
-        return torch.sigmoid(networks["vae"].get_submodule("decoder")(z))
+        network = _network(networks)
+        latents = z if network.flow is None else network.flow(z)
+        return torch.sigmoid(network.decoder(latents))
 
     def operations(self, networks: Mapping[str, nn.Module], reference: Tensor) -> dict[str, nn.Module]:  # noqa: ARG002
-        network = networks["vae"]
-        return {
-            "encode": network.get_submodule("encoder"),
-            "generate": nn.Sequential(network.get_submodule("decoder"), nn.Sigmoid()),
-        }
+        network = _network(networks)
+        modules = {"encode": network.encoder, "generate": nn.Sequential(network.decoder, nn.Sigmoid())}
+        if network.flow is not None:
+            modules |= {"prior": network.flow, "log_prior": LogDensity(network.flow)}
+        return modules
+
+
+def _network(networks: Mapping[str, nn.Module]) -> VAENetwork:
+    network = networks["vae"]
+    assert isinstance(network, VAENetwork)  # noqa: S101 - narrows the type, checks no input
+    return network

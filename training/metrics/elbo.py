@@ -1,6 +1,6 @@
 """The parts of the evidence lower bound, and plain reconstruction errors, as tensors, an image a row.
 
-elbo_nats = log_likelihood_nats - gaussian_kl_nats(mean, logvar).sum(1)
+elbo_nats = log_likelihood_nats - gaussian_kl_nats(mean, logvar).sum(1), where the prior is N(0, I)
 """
 
 import math
@@ -20,6 +20,17 @@ def gaussian_kl_nats(mean: Tensor, logvar: Tensor) -> Tensor:
     Kingma & Welling 2014, appendix B.
     """
     return 0.5 * (mean**2 + torch.expm1(logvar) - logvar)
+
+
+def gaussian_log_density_nats(z: Tensor, mean: Tensor, logvar: Tensor) -> Tensor:
+    """log N(z; mean, diag exp(logvar)), in nats: (..., D), and what broadcasts to it twice -> (...)."""
+    squares = (z - mean).square() * torch.exp(-logvar)
+    return -0.5 * (squares + logvar + math.log(2 * math.pi)).sum(-1)
+
+
+def standard_normal_log_density_nats(z: Tensor) -> Tensor:
+    """log N(z; 0, I), in nats: (..., D) -> (...)."""
+    return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
 
 
 def active_units(means: Tensor, threshold: float = 0.01) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from training.feature_space import BATCH, batches
+from training.metrics.elbo import gaussian_kl_nats
 from training.priors import Mixture
 
 
@@ -25,6 +26,12 @@ class Codes(NamedTuple):
             return self.mean
         noise = torch.randn(self.mean.shape, generator=torch.Generator().manual_seed(seed))
         return self.mean + torch.exp(0.5 * self.logvar) * noise
+
+    def kl_nats(self) -> Tensor:
+        """KL(q(z|x) || N(0, I)) of each dimension, (N, D), float64; raises ValueError for an autoencoder's."""
+        if self.logvar is None:
+            raise ValueError("codes: a VAE's are needed, which have a logvar")
+        return gaussian_kl_nats(self.mean.double(), self.logvar.double())
 
 
 @torch.no_grad()
