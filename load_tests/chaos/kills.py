@@ -143,7 +143,8 @@ def in_turns(
 
 
 async def _kill(service: Service, answers: list[Answer], before_s: float, settle_s: float) -> Kill:
-    pid = service.workers()[0]
+    # That with the most to lose.
+    pid = max(service.workers(), key=lambda worker: len(processes.client_ports(worker)))
     before_rps = rate(answers, time.perf_counter() - before_s, time.perf_counter())
     begin = len(answers)
     os.kill(pid, signal.SIGSTOP)
