@@ -16,7 +16,6 @@ from service.runtime import Graph
 
 GOLDEN = "golden.npz"
 GOLDEN_TOLERANCE = 1e-4
-"""Absolute; of numbers beyond 1 relative."""
 # Beyond what an array may have; and of the header that stands before them. What is longer is not unpacked.
 _MOST_ROWS, _HEADER_BYTES = 256, 4096
 # Rows that are run alone and compared bit for bit with themselves in a batch.
@@ -75,8 +74,7 @@ def check(name: OperationName, graph: Graph, golden: Mapping[str, NDArray[Any]])
         expected = golden[key]
         if got.shape != expected.shape:
             raise BundleError(f"{GOLDEN}: {key} has shape {expected.shape}; the graph gives {got.shape}")
-        scale = np.maximum(1, np.abs(expected))
-        difference = float((np.abs(got.astype(np.float64) - expected) / scale).max())
+        difference = float(np.abs(got.astype(np.float64) - expected).max())
         if not difference <= GOLDEN_TOLERANCE:  # NaN is refused too
             raise BundleError(
                 f"{operation.graph}: {tensor.name} differs from {GOLDEN} by {difference:.3g}; "

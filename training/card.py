@@ -72,7 +72,7 @@ def card(trained: Trained, report: Report, provenance: Provenance, differences: 
             else ""
         ),
         _RELIABILITY if report.calibration else "",
-        "Largest difference of onnxruntime from torch, relative beyond 1, at batches of 1, 2, 7 and 64: "
+        "Largest absolute difference of onnxruntime from torch at batches of 1, 2, 7 and 64: "
         + ", ".join(f"`{name}` {value:.1e}" for name, value in differences.items())
         + ". At each of these sizes every row had the same bits, on the CPU that exported it.",
         "## Limitations",
