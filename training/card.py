@@ -27,6 +27,7 @@ _CORRECTION = (
     "`{classifier}` sees them. They were fitted on the half of test images and samples that the scalings are "
     "fitted on."
 )
+_CONDITIONAL = "What is drawn is of a class that `label` names."
 _RELIABILITY = (
     "![reliability](reliability.png)\n\n"
     "Right probabilities lie on the diagonal. The scalings were fitted on half of the test images and samples; the "
@@ -133,9 +134,12 @@ def _uses(config: Config) -> str:
                 if layers
                 else f"{dim}-dimensional normal prior"
             )
-            return f"Samples from a {prior}; reconstructs, and scores images by their ELBO."
+            text = f"Samples from a {prior}; reconstructs, and scores images by their ELBO."
+            return f"{text} {_CONDITIONAL}" if config.model.conditional else text
         case GANConfig(latent_dim=dim, coupling=coupling):
             text = f"Samples from a {dim}-dimensional normal prior, and scores images as real or generated."
+            if config.model.conditional:
+                text += f" {_CONDITIONAL}"
             if coupling != "none":
                 text += (
                     f" Its discriminator was trained with {coupling}, which couples the images of a batch. The served "

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from training.data.samples import Samples, Split
 from training.errors import DataError
 
 __all__ = ["KNOWN", "DataError", "Dataset", "Known", "Split", "load", "spread"]
+
+
+Entry = TypeVar("Entry", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,6 +244,6 @@ def _class_names(path: Path, samples: Samples, known: Known | None) -> tuple[str
     return names
 
 
-def spread(images: npt.NDArray[np.uint8], n: int) -> npt.NDArray[np.uint8]:
-    """`n` of the images (or all, where there are fewer), evenly spaced: a set may be sorted by class."""
-    return images[np.linspace(0, len(images) - 1, min(n, len(images))).astype(np.int64)]
+def spread(rows: npt.NDArray[Entry], n: int) -> npt.NDArray[Entry]:
+    """`n` of the images or labels (or all, where there are fewer), evenly spaced: a set may be sorted by class."""
+    return rows[np.linspace(0, len(rows) - 1, min(n, len(rows))).astype(np.int64)]

@@ -24,7 +24,6 @@ from training.families.ae import AEConfig
 from training.families.classifier import ClassifierConfig
 from training.families.vae import VAEConfig
 from training.feature_space import FeatureSpace, published_classifier
-from training.networks import InTurn
 from training.report import Calibration, Report, Result, seconds_since
 from training.trained import Trained, load_trained
 
@@ -70,13 +69,15 @@ def _of_images(
 ) -> list[Result]:
     results = []
     if "encode" in operations:
-        results += likelihood.reconstruction(operations, torch.from_numpy(test.images), device)
+        results += likelihood.reconstruction(
+            operations, torch.from_numpy(test.images), trained.told(test), device
+        )
     if isinstance(trained.config.model, VAEConfig):
-        bound = likelihood.elbo(trained, operations, test.images, device)
+        bound = likelihood.elbo(trained, operations, test, device)
         results += bound
-        results += likelihood.kl_parts(trained, operations, test.images, device)
+        results += likelihood.kl_parts(trained, operations, test, device)
         (elbo_nats,) = (result.value for result in bound if result.name == "elbo_nats")
-        results += likelihood.importance_weighted(trained, operations, test.images, elbo_nats, device)
+        results += likelihood.importance_weighted(trained, operations, test, elbo_nats, device)
     return results
 
 
@@ -90,6 +91,7 @@ def _of_samples(
 ) -> tuple[list[Result], Calibration | None]:
     learned = "log_prior" in operations
     dim, generate = latent_dim(trained.config.model), trained.of_latents(operations["generate"])
+    in_turn = " of the classes in turn" if trained.classes else ""
     if learned:
         generate = nn.Sequential(operations["prior"], generate)
     has_prior = not isinstance(trained.config.model, AEConfig)
@@ -97,27 +99,30 @@ def _of_samples(
     images = sample(generate, dim, samples.SAMPLES, samples.SEED, device)
     seen = space.see(images)
     source = (
-        "samples" if has_prior else "images of z ~ N(0, I) (an autoencoder has no prior: not samples of it)"
+        f"samples{in_turn}"
+        if has_prior
+        else "images of z ~ N(0, I) (an autoencoder has no prior: not samples of it)"
     )
     if learned:
-        source = "samples generate(prior(eps)), eps ~ N(0, I),"
-    if trained.classes:
-        source = "samples of the classes in turn"
+        source = f"samples{in_turn}, generate(prior(eps)), eps ~ N(0, I),"
     pixels = torch.from_numpy(test.images)
     results = samples.distances(against, seen, source)
     results += appearance.sharpness(images, pixels, source, samples.SEED)
     results += samples.floors(against)
     results += samples.classes(against, seen)
-    if isinstance(generate, InTurn):
-        results += samples.agreement(against, seen, generate)
+    if trained.classes:
+        results += samples.agreement(against, seen, trained.classes)
     if has_prior:
         results += samples.path_length(space, generate, dim, device, "eps" if learned else "z")
     if "prior" in operations and not learned:
         fitted = sample(
             nn.Sequential(operations["prior"], generate), dim, samples.SAMPLES, samples.SEED, device
         )
-        source = "samples generate(prior(eps)), eps ~ N(0, I), of the prior fitted to codes,"
-        results += samples.distances(against, space.see(fitted), source, "_fitted_prior")
+        source = f"samples{in_turn}, generate(prior(eps)), eps ~ N(0, I), of the prior fitted to codes,"
+        seen = space.see(fitted)
+        results += samples.distances(against, seen, source, "_fitted_prior")
+        if trained.classes:
+            results += samples.agreement(against, seen, trained.classes, "_fitted_prior")
         results += appearance.sharpness(fitted, pixels, source, samples.SEED, "_fitted_prior")
     if "discriminate" not in operations:
         return results, None

@@ -194,10 +194,11 @@ def _likelihood(trained: Trained) -> Likelihood | None:
 @torch.no_grad()
 def _anomaly(trained: Trained, operations: Mapping[str, nn.Module], train: TrainingData) -> Anomaly | None:
     """Percentiles of the per-image statistic over training images."""
-    images = torch.from_numpy(spread(train.images, ANOMALY_IMAGES))
+    images, told = torch.from_numpy(spread(train.images, ANOMALY_IMAGES)), trained.told(train)
+    labels = None if told is None else spread(told, ANOMALY_IMAGES)
     match trained.config.model:
         case VAEConfig():
-            log_likelihood, kl, _ = elbo_terms(trained, operations, images, CPU)
+            log_likelihood, kl, _ = elbo_terms(trained, operations, images, CPU, labels=labels)
             values, statistic = kl - log_likelihood, "negative_elbo_nats"
         case AEConfig():
             encode, generate = operations["encode"], operations["generate"]

@@ -24,6 +24,13 @@ def quarter(shape: ImageShape) -> tuple[int, int]:
     return height // 4, width // 4
 
 
+def class_count(classes: int, *, conditional: bool) -> int:
+    """`classes` of a model that is told them, 0 of any other. Raises ConfigError where there are none to tell."""
+    if conditional and classes < 2:
+        raise ConfigError("conditional: needs a dataset with labels of two classes or more")
+    return classes if conditional else 0
+
+
 class Encoder(nn.Module):
     """Image -> features -> `heads` vectors of `latent_dim`."""
 
@@ -41,15 +48,34 @@ class Encoder(nn.Module):
         return out
 
 
-class Decoder(nn.Module):
+class FromLatent(nn.Module):
+    """Latent -> feature maps of H/4 x W/4, from which decoders go on; each of the `classes` adds maps of its own."""
+
+    def __init__(
+        self, shape: ImageShape, channels: int, latent_dim: int, classes: int, *, bias: bool
+    ) -> None:
+        super().__init__()
+        self.start = (channels, *quarter(shape))
+        self.project = nn.Linear(latent_dim, math.prod(self.start), bias=bias)
+        self.by_class = nn.Embedding(classes, self.project.out_features) if classes else None
+
+    def begin(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """(N, latent_dim), and labels (N,) where there are classes -> (N, channels, H/4, W/4)."""
+        start: Tensor = self.project(z)
+        if self.by_class is not None:
+            start = start + self.by_class(labels)
+        return start.reshape(-1, *self.start)
+
+
+class Decoder(FromLatent):
     """Latent -> image logits: a projection to H/4 x W/4, then two doublings (Radford et al. 2016, DCGAN)."""
 
-    def __init__(self, shape: ImageShape, channels: tuple[int, int], latent_dim: int) -> None:
-        super().__init__()
-        colours = shape[0]
+    def __init__(
+        self, shape: ImageShape, channels: tuple[int, int], latent_dim: int, classes: int = 0
+    ) -> None:
         c0, c1 = channels
-        self.start = (c0, *quarter(shape))
-        self.project = nn.Linear(latent_dim, c0 * self.start[1] * self.start[2], bias=False)
+        super().__init__(shape, c0, latent_dim, classes, bias=False)
+        colours = shape[0]
         self.trunk = nn.Sequential(
             nn.BatchNorm2d(c0),
             nn.ReLU(),
@@ -59,14 +85,22 @@ class Decoder(nn.Module):
             nn.ConvTranspose2d(c1, colours, 4, stride=2, padding=1),
         )
 
-    def forward(self, z: Tensor) -> Tensor:
-        """(N, latent_dim) -> logits (N, C, H, W)."""
-        return self.draw(self.project(z))
-
-    def draw(self, start: Tensor) -> Tensor:
-        """What the projection gives -> logits."""
-        out: Tensor = self.trunk(start.reshape(-1, *self.start))
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N, latent_dim), and labels (N,) where there are classes -> logits (N, C, H, W)."""
+        out: Tensor = self.trunk(self.begin(z, labels))
         return out
+
+
+class Pictures(nn.Module):
+    """What a decoder draws, in [0, 1]: the sigmoid of its logits, which of a VAE is the mean of p(x|z)."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N, latent_dim), and labels (N,) where there are classes -> (N, C, H, W)."""
+        return torch.sigmoid(self.decoder(z, labels))
 
 
 Coupling = Literal["none", "minibatch-discrimination", "minibatch-stddev"]
@@ -168,25 +202,22 @@ class ServedDiscriminator(nn.Module):
         return logits + by_class.logsumexp(1) - math.log(by_class.shape[1])
 
 
-class InTurn(nn.Module):
-    """A conditional generator of latents alone, which draws the classes in turn.
+def classes_in_turn(n: int, classes: int) -> Tensor:
+    """(n,) int64, row i of class (i + i // K) mod K: every other row, by which samples are halved, is of all, too."""
+    row = torch.arange(n)
+    return (row + row // classes) % classes
 
-    Row i of a batch is of class (i + i // K) mod K: so every other row, by which samples are halved, is of all classes,
-    too.
-    """
+
+class InTurn(nn.Module):
+    """A conditional generator of latents alone, which draws the classes in turn, in each batch anew."""
 
     def __init__(self, generate: nn.Module, classes: int) -> None:
         super().__init__()
         self.generate, self.classes = generate, classes
 
     def forward(self, z: Tensor) -> Tensor:
-        out: Tensor = self.generate(z, self.labels(len(z)).to(z.device))
+        out: Tensor = self.generate(z, classes_in_turn(len(z), self.classes).to(z.device))
         return out
-
-    def labels(self, n: int) -> Tensor:
-        """(n,), of a batch."""
-        row = torch.arange(n)
-        return (row + row // self.classes) % self.classes
 
 
 class Classifier(nn.Module):

@@ -6,7 +6,7 @@ starts at zero, so that a network of any depth starts as one of none (Zhang et a
 
 from torch import Tensor, nn
 
-from training.networks import ImageShape, quarter
+from training.networks import FromLatent, ImageShape, quarter
 
 
 class Block(nn.Module):
@@ -50,22 +50,22 @@ class ResidualEncoder(nn.Module):
         return out
 
 
-class ResidualDecoder(nn.Module):
+class ResidualDecoder(FromLatent):
     """Latent -> image logits: `blocks` blocks at H/4 x W/4, as many at H/2 x W/2; four pixels of each place at last."""
 
-    def __init__(self, shape: ImageShape, channels: tuple[int, int], latent_dim: int, blocks: int) -> None:
-        super().__init__()
+    def __init__(
+        self, shape: ImageShape, channels: tuple[int, int], latent_dim: int, blocks: int, classes: int = 0
+    ) -> None:
         c0, c1 = channels
-        self.start = (c0, *quarter(shape))
-        self.project = nn.Linear(latent_dim, c0 * self.start[1] * self.start[2])
+        super().__init__(shape, c0, latent_dim, classes, bias=True)
         self.coarse = nn.Sequential(*(Block(c0) for _ in range(blocks)))
         self.grow = nn.ConvTranspose2d(c0, c1, 4, stride=2, padding=1)
         self.fine = nn.Sequential(*(Block(c1) for _ in range(blocks)))
         self.pixels = nn.Sequential(nn.Conv2d(c1, 4 * shape[0], 3, padding=1), nn.PixelShuffle(2))
 
-    def forward(self, z: Tensor) -> Tensor:
-        """(N, latent_dim) -> logits (N, C, H, W)."""
-        h = self.coarse(self.project(z).reshape(-1, *self.start))
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N, latent_dim), and labels (N,) where there are classes -> logits (N, C, H, W)."""
+        h = self.coarse(self.begin(z, labels))
         out: Tensor = self.pixels(_activate(self.fine(self.grow(_activate(h)))))
         return out
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from training.datasets import Dataset, spread
 from training.errors import CheckpointError
 from training.families import Family, build
 from training.families.gan import GAN
+from training.families.vae import VAE
 from training.networks import InTurn, ServedDiscriminator
 from training.priors import Mixture
 
@@ -37,7 +40,11 @@ class Trained:
     @property
     def classes(self) -> int:
         """Of a model that is conditional on the class; 0: it is not."""
-        return self.family.classes if isinstance(self.family, GAN) else 0
+        return self.family.classes if isinstance(self.family, GAN | VAE) else 0
+
+    def told(self, data: Dataset) -> npt.NDArray[np.int64] | None:
+        """The classes (N,) of `data`'s images, where the model is conditional on them."""
+        return data.labels if self.classes else None
 
     def of_latents(self, generate: nn.Module) -> nn.Module:
         """`generate` as a function of latents alone: a conditional one draws the classes in turn."""

@@ -1,4 +1,4 @@
-"""A GAN that is conditional on the class: trained, measured, exported, and sampled as the service does it."""
+"""Models that are conditional on the class: trained, measured, exported, and sampled as the service does it."""
 
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from service.steps import finish
 from tests.training.recipes import MINI, mini, small
 from training.__main__ import main
 from training.errors import ConfigError
-from training.families.gan import GAN, GANConfig
+from training.evaluate import elbo_terms
+from training.families import build, latent_dim
 from training.loop import train
-from training.networks import Discriminator, InTurn, ServedDiscriminator
+from training.networks import Discriminator, ServedDiscriminator, classes_in_turn
 from training.report import Report
 from training.run_dir import RunDir
 from training.trained import load_trained
@@ -23,14 +24,17 @@ from training.trained import load_trained
 CPU = torch.device("cpu")
 
 
+FAMILIES = ("gan", "vae")
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDir]:
     """Trained and evaluated."""
     root = tmp_path_factory.mktemp("runs")
     found = {}
     for name, config in {
         "classifier": small("classifier"),
-        "gan": small("gan", {"conditional": True}),
+        **{family: small(family, {"conditional": True}) for family in FAMILIES},
     }.items():
         found[name] = RunDir(root / name)
         found[name].create(config)
@@ -38,16 +42,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
         train(config, mini(), found[name], Fabric(accelerator="cpu", devices=1), minutes=None, resume=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.evaluation.samples.SAMPLES", 1000)
-        for name, more in {"classifier": [], "gan": ["--classifier", str(found["classifier"].path)]}.items():
-            command = ["evaluate", str(found[name].path), "--data", str(MINI), "--device", "cpu", *more]
-            assert main(command) == 0
-    return found["gan"]
+        patch.setattr("training.evaluation.likelihood.IW_DRAWS", 50)
+        for name, run in found.items():
+            more = ["--classifier", str(found["classifier"].path)] if name in FAMILIES else []
+            assert main(["evaluate", str(run.path), "--data", str(MINI), "--device", "cpu", *more]) == 0
+    return found
 
 
-def test_a_generator_draws_what_it_is_told(run: RunDir) -> None:
-    trained = load_trained(run.path, mini("test"))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_generator_draws_what_it_is_told(family: str, runs: dict[str, RunDir]) -> None:
+    trained = load_trained(runs[family].path, mini("test"))
     generate = trained.operations(mini(), CPU)["generate"]
-    z = torch.randn(1, 8, generator=torch.Generator().manual_seed(0)).expand(10, -1)
+    dim = latent_dim(trained.config.model)
+    z = torch.randn(1, dim, generator=torch.Generator().manual_seed(0)).expand(10, -1)
     with torch.no_grad():
         drawn = generate(z, torch.arange(10))
         in_turn = trained.of_latents(generate)(z)
@@ -66,18 +73,57 @@ def test_a_score_is_that_of_all_classes_together() -> None:
     torch.testing.assert_close(served, of_each.exp().mean(1).log())
 
 
-def test_it_is_measured_how_many_samples_are_what_they_were_to_be(run: RunDir) -> None:
-    report = Report.from_json(run.metrics.read_text())
-    (agreement,) = (result for result in report.results if result.name == "label_agreement10k")
-    assert 0 <= agreement.value <= 1
-    assert agreement.n == 1000
-    assert "in turn" in agreement.protocol
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_is_measured_how_many_samples_are_what_they_were_to_be(
+    family: str, runs: dict[str, RunDir]
+) -> None:
+    report = Report.from_json(runs[family].metrics.read_text())
+    results = {result.name: result for result in report.results}
+    names = ["label_agreement10k", *(["label_agreement10k_fitted_prior"] if family == "vae" else [])]
+    assert [name for name in results if name.startswith("label_agreement")] == names
+    for name in names:
+        assert 0 <= results[name].value <= 1
+        assert results[name].n == 1000
+        assert "in turn" in results[name].protocol
 
 
-def test_a_bundle_of_it_is_served_by_label(run: RunDir, tmp_path: Path) -> None:
-    command = ["export", str(run.path), "--data", str(MINI), "--models", str(tmp_path)]
+def test_the_bounds_of_a_vae_are_of_images_given_their_class(runs: dict[str, RunDir]) -> None:
+    test = mini("test")
+    trained = load_trained(runs["vae"].path, test)
+    operations, images = trained.operations(mini(), CPU), torch.from_numpy(test.images)
+    assert test.labels is not None
+    given, kl, _ = elbo_terms(trained, operations, images, CPU, labels=test.labels)
+    other, same_kl, _ = elbo_terms(trained, operations, images, CPU, labels=(test.labels + 1) % 10)
+    assert torch.equal(kl, same_kl)
+    assert not torch.allclose(given, other)
+    results = {r.name: r for r in Report.from_json(runs["vae"].metrics.read_text()).results}
+    assert results["elbo_nats"].value == pytest.approx(float((given - kl).mean()))
+    assert "given its class" in results["elbo_nats"].protocol
+    assert "log p(x|y)" in results["iw50_nats"].protocol
+    # The bound of 50 draws is of the same classes: above the ELBO of its images.
+    assert results["iw50_gap_nats"].value > 0
+
+
+def test_a_served_vae_scores_images_of_a_class(runs: dict[str, RunDir], tmp_path: Path) -> None:
+    command = ["export", str(runs["vae"].path), "--data", str(MINI), "--models", str(tmp_path)]
     assert main(command) == 0
-    folder = tmp_path / "small-gan" / "1"
+    model, test = load_model(tmp_path / "small-vae" / "1", threads=1), mini("test")
+    assert test.labels is not None
+    images, labels = test.images[:20], test.labels[:20]
+    trained = load_trained(runs["vae"].path, test)
+    likelihood, kl, _ = elbo_terms(
+        trained, trained.operations(mini(), CPU), torch.from_numpy(images), CPU, labels=labels
+    )
+    served = finish(operations.score(model, images.transpose(0, 2, 3, 1), labels.tolist()))
+    assert isinstance(served, operations.ElboScore)
+    assert served.elbo_nats.mean() == pytest.approx(float((likelihood - kl).mean()), rel=0.01)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_bundle_of_it_is_served_by_label(family: str, runs: dict[str, RunDir], tmp_path: Path) -> None:
+    command = ["export", str(runs[family].path), "--data", str(MINI), "--models", str(tmp_path)]
+    assert main(command) == 0
+    folder = tmp_path / f"small-{family}" / "1"
     model = load_model(folder, threads=1)  # checks its golden outputs, too
     assert len(model.manifest.class_names or ()) == 10
     labels = [3, 3, 7]
@@ -90,14 +136,15 @@ def test_a_bundle_of_it_is_served_by_label(run: RunDir, tmp_path: Path) -> None:
 
 
 def test_classes_are_drawn_in_turn() -> None:
-    labels = InTurn(torch.nn.Identity(), 10).labels(250)
+    labels = classes_in_turn(250, 10)
     assert labels[:12].tolist() == [*range(10), 1, 2]
     assert labels.bincount().tolist() == [25] * 10
     for half in (labels[::2], labels[1::2]):  # samples are halved so
         assert set(half.bincount().tolist()) == {12, 13}
 
 
-def test_without_classes_it_is_refused() -> None:
-    config = GANConfig(4, (4, 4), (4, 4, 4), 4, "hinge", conditional=True)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_classes_it_is_refused(family: str) -> None:
+    config = small(family, {"conditional": True}).model
     with pytest.raises(ConfigError, match="two classes or more"):
-        GAN(config, (1, 8, 8), classes=0)
+        build(config, (1, 8, 8), classes=0)

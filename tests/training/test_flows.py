@@ -117,7 +117,7 @@ def test_its_bounds_are_of_the_learned_prior(run: RunDir) -> None:
     values = report.values()
     assert not [name for name in values if "fitted_prior" in name]
     protocols = {result.name: result.protocol for result in report.results}
-    assert "samples generate(prior(eps))" in protocols["fd10k"]
+    assert "samples, generate(prior(eps))" in protocols["fd10k"]
 
     trained, test = load_trained(run.path, mini("test")), mini("test")
     operations = trained.operations(mini(), CPU)

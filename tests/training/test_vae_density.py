@@ -52,7 +52,7 @@ def test_bounds_are_of_binary_images(trained: Trained, monkeypatch: pytest.Monke
     monkeypatch.setattr("training.evaluation.likelihood.IW_DRAWS", 50)
     test = mini("test")
     operations = trained.operations(mini(), CPU)
-    bound = {result.name: result for result in elbo(trained, operations, test.images, CPU)}
+    bound = {result.name: result for result in elbo(trained, operations, test, CPU)}
     assert "binarised at random" in bound["elbo_nats"].protocol
     binary, _ = observed(trained, test.images)
     x = torch.from_numpy(binary).float() / 255
@@ -60,7 +60,7 @@ def test_bounds_are_of_binary_images(trained: Trained, monkeypatch: pytest.Monke
     p = operations["generate"](mean)
     at_mean = torch.where(x > 0.5, p, 1 - p).log().flatten(1).sum(1).mean()
     assert bound["log_likelihood_nats"].value == pytest.approx(float(at_mean), rel=0.05)
-    found = importance_weighted(trained, operations, test.images, bound["elbo_nats"].value, CPU)
+    found = importance_weighted(trained, operations, test, bound["elbo_nats"].value, CPU)
     values = {result.name: result.value for result in found}
     assert values["iw50_all_nats"] > bound["elbo_nats"].value
     assert all("binarised at random" in result.protocol for result in found if result.name == "iw50_nats")

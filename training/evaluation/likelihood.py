@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from training.binarisation import binarise
-from training.datasets import spread
+from training.datasets import Dataset, spread
 from training.families.vae import VAEConfig
 from training.feature_space import BATCH, batches
 from training.metrics.aggregate_posterior import elbo_surgery
@@ -39,12 +39,28 @@ BINARISATION_SEED = 1234
 
 Pixels = npt.NDArray[np.uint8]
 """(N, C, H, W)."""
+Classes = npt.NDArray[np.int64]
+"""(N,), where the model is conditional on them."""
+
+
+def labelled(
+    images: Tensor, labels: Classes | None, device: torch.device
+) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+    """Batches of images, each with what `generate` is told beside latents: nothing, or their classes."""
+    start = 0
+    for batch in batches(images, device):
+        part = slice(start, start + len(batch))
+        yield batch, () if labels is None else (torch.from_numpy(labels[part]).to(device),)
+        start += len(batch)
 
 
 @torch.no_grad()
-def reconstruction(operations: Mapping[str, nn.Module], images: Tensor, device: torch.device) -> list[Result]:
+def reconstruction(
+    operations: Mapping[str, nn.Module], images: Tensor, labels: Classes | None, device: torch.device
+) -> list[Result]:
     started = time.monotonic()
-    pairs = [(x, operations["generate"](operations["encode"](x)[0])) for x in batches(images, device)]
+    generate, encode = operations["generate"], operations["encode"]
+    pairs = [(x, generate(encode(x)[0], *of)) for x, of in labelled(images, labels, device)]
     errors = torch.cat([mse(x, y).cpu() for x, y in pairs])
     psnr = torch.cat([psnr_db(x, y).cpu() for x, y in pairs])
     protocol = "generate(mean of encode(x)) against x, test images"
@@ -62,6 +78,7 @@ def elbo_terms(
     images: Tensor,
     device: torch.device,
     samples: int = ELBO_SAMPLES,
+    labels: Classes | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """log p(x|z) (N,), mean over `samples` draws of q(z|x); KL(q(z|x) || p(z)) (N,); means (N, D). Nats.
 
@@ -69,13 +86,13 @@ def elbo_terms(
     """
     generator, log_prior = torch.Generator(device).manual_seed(SEED), learned_log_prior(operations)
     likelihoods, kls, means = [], [], []
-    for batch in batches(images, device):
+    for batch, of in labelled(images, labels, device):
         mean, logvar = operations["encode"](batch)
         draws, rates = [], []
         for _ in range(samples):
             noise = torch.randn(mean.shape, generator=generator, device=device)
             z = mean + torch.exp(0.5 * logvar) * noise
-            draws.append(_log_likelihood(trained, batch, operations["generate"](z)))
+            draws.append(_log_likelihood(trained, batch, operations["generate"](z, *of)))
             if log_prior is not None:
                 rates.append(gaussian_log_density_nats(z.double(), mean, logvar) - log_prior(z.double()))
         exact = gaussian_kl_nats(mean.double(), logvar.double()).sum(1)
@@ -120,13 +137,16 @@ def _log_likelihood(trained: Trained, images: Tensor, p: Tensor) -> Tensor:
 
 
 def elbo(
-    trained: Trained, operations: Mapping[str, nn.Module], test: Pixels, device: torch.device
+    trained: Trained, operations: Mapping[str, nn.Module], test: Dataset, device: torch.device
 ) -> list[Result]:
     """Of the `observed` test images, as all that follows."""
     started = time.monotonic()
-    images, how = observed(trained, test)
-    log_likelihood, kl, means = elbo_terms(trained, operations, torch.from_numpy(images), device)
-    protocol = f"mean over test images, {ELBO_SAMPLES} samples of q(z|x) each{how}"
+    images, how = observed(trained, test.images)
+    log_likelihood, kl, means = elbo_terms(
+        trained, operations, torch.from_numpy(images), device, labels=trained.told(test)
+    )
+    given = ", each given its class" if trained.classes else ""
+    protocol = f"mean over test images{given}, {ELBO_SAMPLES} samples of q(z|x) each{how}"
     n, seconds = len(means), seconds_since(started)
     values = {
         "elbo_nats": float((log_likelihood - kl).mean()),
@@ -147,11 +167,11 @@ def elbo(
 
 @torch.no_grad()
 def kl_parts(
-    trained: Trained, operations: Mapping[str, nn.Module], test: Pixels, device: torch.device
+    trained: Trained, operations: Mapping[str, nn.Module], test: Dataset, device: torch.device
 ) -> list[Result]:
     """kl_nats = mutual_information_nats + marginal_kl_nats; with a learned prior, up to the error of other draws."""
     started = time.monotonic()
-    images, how = observed(trained, test)
+    images, how = observed(trained, test.images)
     posteriors = [operations["encode"](batch) for batch in batches(torch.from_numpy(images), device)]
     mean, logvar = (torch.cat(parts).cpu() for parts in zip(*posteriors, strict=True))
     parts, n = elbo_surgery(mean, logvar, SEED, log_prior=learned_log_prior(operations)), len(mean)
@@ -183,7 +203,7 @@ def kl_parts(
 def importance_weighted(
     trained: Trained,
     operations: Mapping[str, nn.Module],
-    test: Pixels,
+    test: Dataset,
     elbo_nats: float,
     device: torch.device,
 ) -> list[Result]:
@@ -194,14 +214,17 @@ def importance_weighted(
     """
     started = time.monotonic()
     on_cuda = device.type == "cuda"
-    observations, how = observed(trained, test)
-    images = torch.from_numpy(spread(observations, len(test) if on_cuda else IW_IMAGES))
+    observations, how = observed(trained, test.images)
+    count, told = len(observations) if on_cuda else IW_IMAGES, trained.told(test)
+    images = torch.from_numpy(spread(observations, count))
     x = torch.cat(list(batches(images, device)))
+    labels = None if told is None else torch.from_numpy(spread(told, count)).to(device)
     posteriors = [operations["encode"](batch) for batch in batches(images, device)]
     mean, logvar = (torch.cat(parts) for parts in zip(*posteriors, strict=True))
 
     def log_likelihood(index: int, z: Tensor) -> Tensor:
-        return _log_likelihood(trained, x[index], operations["generate"](z))
+        of = () if labels is None else (labels[index].expand(len(z)),)
+        return _log_likelihood(trained, x[index], operations["generate"](z, *of))
 
     batch = IW_CUDA_BATCH if on_cuda else BATCH
     log_prior = learned_log_prior(operations) or standard_normal_log_density_nats
@@ -211,9 +234,10 @@ def importance_weighted(
     pixels = x[0].numel()
     # A density over [0, 1] becomes a probability of 256 grey levels, 1/256 apart: 8 bits more a pixel.
     grey_level_bits = 0.0 if stddev(trained) is None else 8.0
+    density = "p(x|y)" if trained.classes else "p(x)"
     protocol = (
-        f"importance-weighted bound of log p(x), {IW_DRAWS:,} draws of q(z|x), mean over {n:,} test images"
-        + ("" if n == len(test) else ", evenly spaced")
+        f"importance-weighted bound of log {density}, {IW_DRAWS:,} draws of q(z|x), mean over {n:,} test images"
+        + ("" if n == len(observations) else ", evenly spaced")
         + how
     )
 

@@ -16,7 +16,7 @@ from training.metrics.frechet import frechet_distance
 from training.metrics.kernel_distance import kernel_distance
 from training.metrics.perceptual_path import perceptual_path_length, slerp
 from training.metrics.precision_recall import precision_recall
-from training.networks import InTurn
+from training.networks import classes_in_turn
 from training.report import Result, seconds_since
 
 SAMPLES = 10_000
@@ -139,16 +139,17 @@ def classes(against: Reference, samples: Seen) -> list[Result]:
     ]
 
 
-def agreement(against: Reference, samples: Seen, generate: InTurn) -> list[Result]:
-    """How many samples of a conditional generator are seen as what they were to be."""
+def agreement(against: Reference, samples: Seen, kinds: int, suffix: str = "") -> list[Result]:
+    """How many samples of a conditional generator of `kinds` classes are seen as what they were to be."""
     started = time.monotonic()
-    asked = torch.cat(
-        [generate.labels(len(part)) for part in torch.split(torch.arange(len(samples.labels)), BATCH)]
-    )
+    parts = torch.split(torch.arange(len(samples.labels)), BATCH)
+    asked = torch.cat([classes_in_turn(len(part), kinds) for part in parts])
     agrees = float(np.mean(samples.labels == asked.numpy()))
     n, name = len(samples.labels), against.space.name
     protocol = f"fraction of {n:,} samples, of the classes in turn, that {name} assigns to their class"
-    return [Result("label_agreement10k", agrees, "fraction", protocol, n, SEED, seconds_since(started))]
+    return [
+        Result(f"label_agreement10k{suffix}", agrees, "fraction", protocol, n, SEED, seconds_since(started))
+    ]
 
 
 @torch.no_grad()

@@ -56,7 +56,7 @@ def build(config: FamilyConfig, shape: ImageShape, classes: int) -> Family:
         case AEConfig():
             return AE(config, shape)
         case VAEConfig():
-            return VAE(config, shape)
+            return VAE(config, shape, classes)
         case GANConfig():
             return GAN(config, shape, classes)
         case ClassifierConfig():

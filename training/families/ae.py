@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from training.networks import Decoder, Encoder, ImageShape
+from training.networks import Decoder, Encoder, ImageShape, Pictures
 from training.player import Batch, Player, Progress, Scalars
 
 
@@ -59,5 +59,5 @@ class AE:
         network = networks["ae"]
         return {
             "encode": network.get_submodule("encoder"),
-            "generate": nn.Sequential(network.get_submodule("decoder"), nn.Sigmoid()),
+            "generate": Pictures(network.get_submodule("decoder")),
         }

@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from training.errors import ConfigError
 from training.losses import GAN_LOSSES, gradient_penalty, zero_centred_penalty
 from training.networks import (
     Coupling,
@@ -16,6 +15,7 @@ from training.networks import (
     ImageShape,
     InTurn,
     ServedDiscriminator,
+    class_count,
 )
 from training.player import Batch, Player, Progress, Scalars
 
@@ -48,27 +48,16 @@ class GANConfig:
 class Generator(Decoder):
     """z (N, latent_dim), and labels (N,) where there are classes -> images (N, C, H, W) in [0, 1]."""
 
-    def __init__(
-        self, shape: ImageShape, channels: tuple[int, int], latent_dim: int, classes: int = 0
-    ) -> None:
-        super().__init__(shape, channels, latent_dim)
-        self.by_class = nn.Embedding(classes, self.project.out_features) if classes else None
-
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        start = self.project(z)
-        if self.by_class is not None:
-            start = start + self.by_class(labels)
-        return torch.sigmoid(self.draw(start))
+        return torch.sigmoid(super().forward(z, labels))
 
 
 class GAN:
     averaged: tuple[str, ...] = ("generator",)
 
     def __init__(self, config: GANConfig, shape: ImageShape, classes: int = 0) -> None:
-        if config.conditional and classes < 2:
-            raise ConfigError("conditional: needs a dataset with labels of two classes or more")
         self.config = config
-        self.classes = classes if config.conditional else 0
+        self.classes = class_count(classes, conditional=config.conditional)
         self.discriminator_loss, self.generator_loss = GAN_LOSSES[config.loss]
         self.networks: dict[str, nn.Module] = {
             "generator": Generator(shape, config.generator_channels, config.latent_dim, self.classes),

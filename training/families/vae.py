@@ -18,7 +18,7 @@ from training.metrics.elbo import (
     gaussian_log_likelihood_nats,
     standard_normal_log_density_nats,
 )
-from training.networks import Decoder, Encoder, ImageShape
+from training.networks import Decoder, Encoder, ImageShape, InTurn, Pictures, class_count
 from training.player import Batch, Player, Progress, Scalars
 from training.residual import ResidualDecoder, ResidualEncoder
 
@@ -36,6 +36,8 @@ class VAEConfig:
     """beta grows linearly from 0 over these images (Bowman et al. 2016)."""
     free_bits_nats: float = 0.0
     """KL that each latent dimension may use at no cost."""
+    conditional: bool = False
+    """p(x|z, y), of the class y, which the decoder is told; q(z|x) and p(z) are of all classes together."""
     blocks: int = 0
     """Residual blocks at each of two resolutions (`training.residual`); 0: plain convolutions."""
     pixels: Literal["grey", "binarised"] = "grey"
@@ -71,7 +73,7 @@ class Drawn(NamedTuple):
 
 
 class VAENetwork(nn.Module):
-    def __init__(self, config: VAEConfig, shape: ImageShape) -> None:
+    def __init__(self, config: VAEConfig, shape: ImageShape, classes: int = 0) -> None:
         super().__init__()
         self.draws = config.importance_samples
         self.encoder: nn.Module
@@ -79,21 +81,23 @@ class VAENetwork(nn.Module):
         dim, blocks = config.latent_dim, config.blocks
         if blocks:
             self.encoder = ResidualEncoder(shape, config.encoder_channels, dim, heads=2, blocks=blocks)
-            self.decoder = ResidualDecoder(shape, config.decoder_channels, dim, blocks)
+            self.decoder = ResidualDecoder(shape, config.decoder_channels, dim, blocks, classes)
         else:
             self.encoder = Encoder(shape, config.encoder_channels, dim, heads=2)
-            self.decoder = Decoder(shape, config.decoder_channels, dim)
+            self.decoder = Decoder(shape, config.decoder_channels, dim, classes)
         if config.likelihood == "gaussian":
             self.log_stddev = nn.Parameter(torch.tensor(math.log(0.3)))
         self.flow = Flow(dim, config.flow_layers, config.flow_width) if config.flow_layers else None
 
-    def forward(self, images: Tensor) -> Drawn:
-        """(N, C, H, W) in [0, 1] -> K draws of q(z|x) for each, and what p(x|z) is there."""
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Drawn:
+        """(N, C, H, W) in [0, 1], and labels (N,) where there are classes -> K draws of q(z|x) for each, and what
+        p(x|z) is there."""
         # What is drawn is not rounded to bfloat16, whose steps would be a part of the posterior's width.
         mean, logvar = (part.float() for part in self.encoder(images))
         noise = torch.randn(self.draws, *mean.shape, device=mean.device)
         z = mean + torch.exp(0.5 * logvar) * noise
-        return Drawn(self.decoder(z.flatten(0, 1)), z, self.log_prior(z), mean, logvar)
+        logits = self.decoder(z.flatten(0, 1), None if labels is None else labels.repeat(self.draws))
+        return Drawn(logits, z, self.log_prior(z), mean, logvar)
 
     def log_prior(self, z: Tensor) -> Tensor:
         """log p(z), (K, N, D) -> (K, N), in nats; not in bfloat16 either."""
@@ -106,9 +110,10 @@ class VAENetwork(nn.Module):
 class VAE:
     averaged: tuple[str, ...] = ("vae",)
 
-    def __init__(self, config: VAEConfig, shape: ImageShape) -> None:
+    def __init__(self, config: VAEConfig, shape: ImageShape, classes: int = 0) -> None:
         self.config = config
-        self.networks: dict[str, nn.Module] = {"vae": VAENetwork(config, shape)}
+        self.classes = class_count(classes, conditional=config.conditional)
+        self.networks: dict[str, nn.Module] = {"vae": VAENetwork(config, shape, self.classes)}
 
     def step(
         self, players: Mapping[str, Player], batches: Sequence[Batch], progress: Progress
@@ -121,7 +126,10 @@ class VAE:
 
         def loss(batch: Batch) -> tuple[Tensor, Scalars]:
             images = binarise(batch.images) if config.pixels == "binarised" else batch.images
-            logits, z, log_prior, mean, logvar = Drawn(*(part.float() for part in player.network(images)))
+            labels = batch.labels if self.classes else None
+            logits, z, log_prior, mean, logvar = Drawn(
+                *(part.float() for part in player.network(images, labels))
+            )
             kl = gaussian_kl_nats(mean, logvar)  # (N, D), of N(0, I)
             likelihoods = self._log_likelihood(player.plain, logits, images)  # (K, N)
             log_likelihood = likelihoods.mean()
@@ -155,14 +163,16 @@ class VAE:
         return values.reshape(draws, -1)
 
     def preview(self, networks: Mapping[str, nn.Module], images: Tensor, z: Tensor) -> Tensor:  # noqa: ARG002
-        """Samples from the prior."""
+        """Samples from the prior, of the classes in turn where there are classes."""
         network = _network(networks)
+        pictures = Pictures(network.decoder)
         latents = z if network.flow is None else network.flow(z)
-        return torch.sigmoid(network.decoder(latents))
+        out: Tensor = (InTurn(pictures, self.classes) if self.classes else pictures)(latents)
+        return out
 
     def operations(self, networks: Mapping[str, nn.Module], reference: Tensor) -> dict[str, nn.Module]:  # noqa: ARG002
         network = _network(networks)
-        modules = {"encode": network.encoder, "generate": nn.Sequential(network.decoder, nn.Sigmoid())}
+        modules: dict[str, nn.Module] = {"encode": network.encoder, "generate": Pictures(network.decoder)}
         if network.flow is not None:
             modules |= {"prior": network.flow, "log_prior": LogDensity(network.flow)}
         return modules

@@ -14,6 +14,7 @@ from training.families import latent_dim
 from training.feature_space import FeatureSpace, batches, published_classifier
 from training.metrics.frechet import frechet_distance
 from training.metrics.sharpness import laplacian_variance, radial_power_spectrum
+from training.networks import Pictures
 from training.studies.blur_adversarial import HALF, train_completion, train_vae_gan
 from training.studies.blur_neighbours import (
     Neighbours,
@@ -76,7 +77,7 @@ def family(run: Run, device: Device) -> Outcome:
 def vae_gan(run: Run, device: Device) -> Outcome:
     torch.manual_seed(run.seeds[0])
     network, log = train_vae_gan(run.config["model"], load("mnist", "train"), device)
-    generate = nn.Sequential(network.decoder, nn.Sigmoid())
+    generate = Pictures(network.decoder)
     n, latent = run.config["samples"], run.config["model"]["latent_dim"]
     images = _samples(generate, latent, n, run.seeds[0], device)
     results, arrays = measured(images, n, device)
