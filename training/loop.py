@@ -60,6 +60,9 @@ def train(
     _, channels, height, width = images.shape
     torch.manual_seed(config.seed)
     family = build(config.model, (channels, height, width), len(data.class_names or ()))
+    for network in family.networks.values():
+        # Half precision wants it on a GPU; a CPU trains residual VAEs a sixth faster so, and classifiers a third.
+        network.to(memory_format=torch.channels_last)
     averages = _averages(family, fabric.device)
     players = _players(family, config, fabric)
     # Ranks share weights and data order, but must not share their noise.
