@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from training.config import Config, load_recipe
 from training.errors import ConfigError
+from training.evaluation import samples
 from training.families.ae import AEConfig
 from training.families.classifier import ClassifierConfig
 from training.families.gan import GANConfig
 from training.families.vae import VAEConfig
 from training.report import Report
 from training.run_dir import Provenance, Session
+from training.run_time import ROWS, RunTime
 from training.trained import Trained
 
 GPU_HOUR_USD, CORE_HOUR_USD = 3.0, 0.05
@@ -28,6 +30,12 @@ _CORRECTION = (
     "fitted on."
 )
 _CONDITIONAL = "What is drawn is of a class that `label` names."
+_NEIGHBOURS = (
+    "![samples and their nearest training images](neighbours.png)\n\n"
+    "Is anything copied? Each sample is followed by the three training images that are nearest to it, pixel by pixel: "
+    "on the left of the first eight samples, on the right of those eight of all {n:,} that are nearest to a training "
+    "image."
+)
 _RELIABILITY = (
     "![reliability](reliability.png)\n\n"
     "Right probabilities lie on the diagonal. The scalings were fitted on half of the test images and samples; the "
@@ -35,8 +43,20 @@ _RELIABILITY = (
 )
 
 
-def card(trained: Trained, report: Report, provenance: Provenance, differences: Mapping[str, float]) -> str:
-    """Markdown. `differences`: the largest absolute one of onnxruntime from torch, by operation."""
+def card(
+    trained: Trained,
+    report: Report,
+    provenance: Provenance,
+    differences: Mapping[str, float],
+    times: Mapping[str, RunTime],
+    on: str,
+) -> str:
+    """Markdown.
+
+    Args:
+        differences: the largest absolute one of onnxruntime from torch, by operation.
+        times: of each operation's graph, on a core of the processor called `on`.
+    """
     config, data = trained.config, provenance.data
     sections = [
         f"# {config.name}",
@@ -72,10 +92,15 @@ def card(trained: Trained, report: Report, provenance: Provenance, differences: 
             if report.classifier
             else ""
         ),
+        _NEIGHBOURS.format(n=samples.SAMPLES) if "generate" in differences else "",
         _RELIABILITY if report.calibration else "",
         "Largest absolute difference of onnxruntime from torch at batches of 1, 2, 7 and 64: "
         + ", ".join(f"`{name}` {value:.1e}" for name, value in differences.items())
         + ". At each of these sizes every row had the same bits, on the CPU that exported it.",
+        _table(
+            (f"on one core of {on}", "one alone, ms", f"of {ROWS} at a time, ms each"),
+            [(f"`{name}`", f"{t.alone_ms:.2g}", f"{t.together_ms:.2g}") for name, t in times.items()],
+        ),
         "## Limitations",
         _limitations(config, report, fitted_prior=trained.prior is not None),
         "## Make it again",

@@ -16,6 +16,7 @@ from torch import nn
 from training.datasets import Dataset, load
 from training.errors import CheckpointError
 from training.evaluation import appearance, likelihood, samples, score
+from training.evaluation.copies import copies
 from training.evaluation.kept import kept
 from training.evaluation.likelihood import elbo_terms, stddev
 from training.evaluation.samples import sample
@@ -90,10 +91,9 @@ def _of_samples(
     device: torch.device,
 ) -> tuple[list[Result], Calibration | None]:
     learned = "log_prior" in operations
-    dim, generate = latent_dim(trained.config.model), trained.of_latents(operations["generate"])
+    dim, served = latent_dim(trained.config.model), trained.served(operations)
+    generate = served if learned else trained.of_latents(operations["generate"])
     in_turn = " of the classes in turn" if trained.classes else ""
-    if learned:
-        generate = nn.Sequential(operations["prior"], generate)
     has_prior = not isinstance(trained.config.model, AEConfig)
     against = samples.reference(space, train, test)
     images = sample(generate, dim, samples.SAMPLES, samples.SEED, device)
@@ -115,15 +115,14 @@ def _of_samples(
     if has_prior:
         results += samples.path_length(space, generate, dim, device, "eps" if learned else "z")
     if "prior" in operations and not learned:
-        fitted = sample(
-            nn.Sequential(operations["prior"], generate), dim, samples.SAMPLES, samples.SEED, device
-        )
+        images = sample(served, dim, samples.SAMPLES, samples.SEED, device)
         source = f"samples{in_turn}, generate(prior(eps)), eps ~ N(0, I), of the prior fitted to codes,"
-        seen = space.see(fitted)
+        seen = space.see(images)
         results += samples.distances(against, seen, source, "_fitted_prior")
         if trained.classes:
             results += samples.agreement(against, seen, trained.classes, "_fitted_prior")
-        results += appearance.sharpness(fitted, pixels, source, samples.SEED, "_fitted_prior")
+        results += appearance.sharpness(images, pixels, source, samples.SEED, "_fitted_prior")
+    results += copies(images, torch.from_numpy(train.images), pixels, source, samples.SEED)
     if "discriminate" not in operations:
         return results, None
     discriminate = operations["discriminate"]

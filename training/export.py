@@ -26,6 +26,8 @@ from training.datasets import Dataset as TrainingData
 from training.datasets import load, spread
 from training.errors import ExportError
 from training.evaluate import elbo_terms, stddev
+from training.evaluation import samples
+from training.evaluation.copies import neighbours
 from training.families import latent_dim
 from training.families.ae import AEConfig
 from training.families.gan import GANConfig
@@ -37,7 +39,8 @@ from training.onnx_graph import OPSET, Graph, export_graph, open_session
 from training.pictures import sheet_png
 from training.reliability import reliability_png
 from training.report import Report
-from training.run_dir import Provenance, RunDir
+from training.run_dir import Provenance, RunDir, device_name
+from training.run_time import run_time
 from training.trained import MODELS, Trained, load_trained, published_tensors
 
 GOLDEN_IMAGES = 8
@@ -71,18 +74,16 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
     fields["version"] = version or (max(bundle_versions(folder), default=0) + 1 if folder.exists() else 1)
     files = {f"{name}.onnx": graph.onnx for name, graph in graphs.items()}
     tensors, metadata = published_tensors(run.path, trained.family)
-    samples = _samples(trained.config, operations, inputs)
+    times = {name: run_time(graph, _arrays(inputs[name])) for name, graph in graphs.items()}
+    differences = {name: graph.difference for name, graph in graphs.items()}
     files |= {
         "checkpoint.safetensors": safetensors_bytes(tensors, metadata),
         "config.json": run.config.read_bytes(),
         "metrics.json": run.metrics.read_bytes(),
         "golden.npz": _golden(graphs, inputs),
-        "card.md": card(trained, report, provenance, {k: g.difference for k, g in graphs.items()}).encode(),
+        "card.md": card(trained, report, provenance, differences, times, device_name(CPU)).encode(),
+        **_pictures(trained, report, operations, inputs, train),
     }
-    if samples is not None:
-        files["samples.png"] = sheet_png(samples)
-    if (reliability := reliability_png(report)) is not None:
-        files["reliability.png"] = reliability
     if trained.prior is not None:
         files[priors.FILE] = (run.path / priors.FILE).read_bytes()
     if trained.correction is not None:
@@ -222,7 +223,7 @@ def _golden(graphs: Mapping[str, Graph], inputs: Mapping[str, Mapping[str, Tenso
     """`<operation>.<tensor>` -> array: fixed inputs and what onnxruntime makes of them."""
     arrays: dict[str, NDArray[Any]] = {}
     for name, graph in graphs.items():
-        feed = {key: example[:GOLDEN_IMAGES].numpy() for key, example in inputs[name].items()}
+        feed = {key: array[:GOLDEN_IMAGES] for key, array in _arrays(inputs[name]).items()}
         outputs = open_session(graph.onnx).run(list(graph.outputs), feed)
         arrays |= {f"{name}.{key}": value for key, value in feed.items()}
         arrays |= {f"{name}.{key}": value for key, value in zip(graph.outputs, outputs, strict=True)}
@@ -232,6 +233,29 @@ def _golden(graphs: Mapping[str, Graph], inputs: Mapping[str, Mapping[str, Tenso
             with archive.open(f"{name}.npy", "w") as entry:
                 np.save(entry, array, allow_pickle=False)
     return stream.getvalue()
+
+
+def _arrays(inputs: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: tensor.numpy() for name, tensor in inputs.items()}
+
+
+def _pictures(
+    trained: Trained,
+    report: Report,
+    operations: Mapping[str, nn.Module],
+    inputs: Mapping[str, Mapping[str, Tensor]],
+    train: TrainingData,
+) -> dict[str, bytes]:
+    """What the card shows, as PNG files by name."""
+    files = {}
+    if (sheet := _samples(trained.config, operations, inputs)) is not None:
+        files["samples.png"] = sheet_png(sheet)
+        dim = latent_dim(trained.config.model)
+        drawn = samples.sample(trained.served(operations), dim, samples.SAMPLES, samples.SEED, CPU)
+        files["neighbours.png"] = sheet_png(neighbours(drawn, torch.from_numpy(train.images)).float() / 255)
+    if (reliability := reliability_png(report)) is not None:
+        files["reliability.png"] = reliability
+    return files
 
 
 @torch.no_grad()

@@ -50,6 +50,11 @@ class Trained:
         """`generate` as a function of latents alone: a conditional one draws the classes in turn."""
         return InTurn(generate, self.classes) if self.classes else generate
 
+    def served(self, operations: Mapping[str, nn.Module]) -> nn.Module:
+        """Noise N(0, I) -> images, as `/sample` draws them where no prior is asked for."""
+        generate = self.of_latents(operations["generate"])
+        return nn.Sequential(operations["prior"], generate) if "prior" in operations else generate
+
     def operations(self, train: Dataset, device: torch.device) -> dict[str, nn.Module]:
         """The modules that are evaluated and exported. `train` is the training split."""
         # One less than a batch of one process: with the image to score they make a batch of the size trained with.

@@ -27,7 +27,7 @@ from training.evaluate import evaluate_folder
 from training.loop import train
 from training.reliability import KINDS, reliability_png
 from training.report import Report
-from training.run_dir import RunDir, Session
+from training.run_dir import RunDir, Session, device_name
 from training.trained import load_trained, resolve
 
 CPU = torch.device("cpu")
@@ -80,6 +80,7 @@ SAMPLES = {
     "high_frequency_power",
 }
 FITTED = {f"{name}_fitted_prior" for name in SAMPLES}
+COPIES = {"nearest_train10k", "nearest_train10k_test", "copies10k"}
 FLOORS = {"fd10k_train", "kid10k_train", "is10k_test"}
 BOUNDS = {
     "elbo_nats",
@@ -113,7 +114,7 @@ def test_each_family_is_measured_by_what_it_does(runs: dict[str, RunDir]) -> Non
         family: {name for name in report(run).values() if not name.startswith("class_fraction_")}
         for family, run in runs.items()
     }
-    sampled = SAMPLES | FLOORS | {"is10k", "modes10k", "class_reverse_kl_nats"}
+    sampled = SAMPLES | FLOORS | COPIES | {"is10k", "modes10k", "class_reverse_kl_nats"}
     assert names["ae"] == {"mse", "psnr_db"} | sampled | FITTED
     assert names["vae"] == {"mse", "psnr_db", "ppl10k"} | BOUNDS | sampled | FITTED
     assert names["gan"] == {"ppl10k"} | sampled | SCORE
@@ -311,6 +312,10 @@ def test_the_card_tells_data_hardware_metrics_and_how_to_make_it_again(
         "Its recipe is not in this repository",
         "![reliability](reliability.png)",
         "as `small-classifier` sees them",
+        "![samples and their nearest training images](neighbours.png)",
+        "those eight of all 1,000",
+        f"| on one core of {device_name(CPU)} | one alone, ms |",
+        "| `discriminate` |",
     ):
         assert text in card
 
