@@ -62,7 +62,7 @@ def train(
     family = build(config.model, (channels, height, width), len(data.class_names or ()))
     for network in family.networks.values():
         # Half precision wants it on a GPU; a CPU trains residual VAEs a sixth faster so, and classifiers a third.
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's types
     averages = _averages(family, fabric.device)
     players = _players(family, config, fabric)
     # Ranks share weights and data order, but must not share their noise.
