@@ -19,6 +19,7 @@ from training.evaluation import appearance, likelihood, samples, score
 from training.evaluation.copies import copies
 from training.evaluation.kept import kept
 from training.evaluation.likelihood import elbo_terms, stddev
+from training.evaluation.modes import modes
 from training.evaluation.samples import sample
 from training.families import latent_dim
 from training.families.ae import AEConfig
@@ -123,6 +124,8 @@ def _of_samples(
             results += samples.agreement(against, seen, trained.classes, "_fitted_prior")
         results += appearance.sharpness(images, pixels, source, samples.SEED, "_fitted_prior")
     results += copies(images, torch.from_numpy(train.images), pixels, source, samples.SEED)
+    if space.colours > 1:
+        results += modes(space, served, dim, train, device)
     if "discriminate" not in operations:
         return results, None
     discriminate = operations["discriminate"]

@@ -21,6 +21,7 @@ from training.report import Result, seconds_since
 
 SAMPLES = 10_000
 SEED = 0
+LISTED_CLASSES = 20
 PATH_EPSILON = 1e-4
 """Karras et al. 2019; in float32 the value is that of float64 to 1e-4, and that of any smaller step to 1e-3."""
 
@@ -135,7 +136,11 @@ def classes(against: Reference, samples: Seen) -> list[Result]:
         ),
         fraction("smallest", balance.smallest, ", rarest"),
         fraction("largest", balance.largest, ", most frequent"),
-        *(fraction(name, value) for name, value in zip(against.class_names, balance.fractions, strict=True)),
+        *(
+            fraction(name, value)
+            for name, value in zip(against.class_names, balance.fractions, strict=True)
+            if kinds <= LISTED_CLASSES
+        ),
     ]
 
 

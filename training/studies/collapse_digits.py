@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from training.data.stacked import together
 from training.datasets import load
 from training.families.gan import Generator
 from training.feature_space import FeatureSpace, published_classifier
@@ -134,5 +135,4 @@ def measure(images: Tensor, device: Device) -> dict[str, Any]:
 
 def mode_histogram(labels: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
     """Three arrays (N,) of digits -> how many of the N images are of each of the 1000 modes."""
-    hundreds, tens, ones = labels
-    return np.bincount(100 * hundreds + 10 * tens + ones, minlength=MODES)
+    return np.bincount(together(labels), minlength=MODES)
