@@ -1,4 +1,4 @@
-"""Command line: python -m training train | evaluate | export | card | study."""
+"""Command line: python -m training train | evaluate | export | card | study | speedrun."""
 
 import argparse
 import sys
@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
         "export": commands.export_run,
         "card": commands.print_card,
         "study": commands.run_studies,
+        "speedrun": commands.run_speedrun,
     }
     run = runs[args.pop("command")]
     try:
@@ -76,6 +77,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     study.add_argument("--processes", type=int, default=1, help="runs at a time, one thread each")
     _add_device(study)
+
+    speedrun = commands.add_parser(
+        "speedrun", help="train a GAN of Stacked-MNIST until it reaches all modes, against the clock"
+    )
+    speedrun.add_argument("--recipe", default="stacked-mnist-gan", help="default: %(default)s")
+    speedrun.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
+    speedrun.add_argument(
+        "--every", type=int, default=50_000, help="images between looks (default: %(default)s)"
+    )
+    speedrun.add_argument(
+        "--minutes", type=float, default=60, help="of training, at most, a seed (default: %(default)s)"
+    )
+    speedrun.add_argument("--modes", type=int, help="to be reached (default: all)")
+    speedrun.add_argument(
+        "--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)"
+    )
+    speedrun.add_argument("--threads", type=int, help="CPU threads of torch")
+    _add_data(speedrun)
+    _add_device(speedrun)
     return parser
 
 

@@ -6,16 +6,15 @@ from pathlib import Path
 import torch
 from lightning.fabric import Fabric
 
-from training import fitted_correction, fitted_prior
+from training import fitted_correction, fitted_prior, speedrun, speedrun_page
 from training.config import load_json, load_recipe
 from training.datasets import load
 from training.errors import ConfigError, EvaluationError
 from training.evaluate import evaluate_folder
-from training.families import build
 from training.families.gan import GANConfig
 from training.feature_space import FeatureSpace, published_classifier
 from training.files import write_whole
-from training.loop import train
+from training.loop import new_family, train
 from training.report import Report
 from training.run_dir import RunDir
 from training.studies import studies
@@ -50,7 +49,7 @@ def train_recipe(
         _, channels, height, width = dataset.images.shape
         print(config.to_json(), end="")
         print(f"{len(dataset.images):,} images of {channels} x {height} x {width}, into {run.path}")
-        family = build(config.model, (channels, height, width), len(dataset.class_names or ()))
+        family = new_family(config, dataset)
         for name, network in family.networks.items():
             print(f"{name}: {sum(p.numel() for p in network.parameters()):,} parameters")
         return
@@ -154,3 +153,35 @@ def run_studies(name: str, quick: bool, out: Path | None, processes: int, device
             print(f"{folder / study.name}.md")
     if not quick:
         write_index([(s, r) for s in known.values() if (r := load_records(s, folder)) is not None], folder)
+
+
+def run_speedrun(
+    *,
+    recipe: str,
+    seeds: int,
+    every: int,
+    minutes: float,
+    modes: int | None,
+    out: Path,
+    threads: int | None,
+    data: Path | None,
+    device: str,
+) -> None:
+    config = load_recipe(recipe)
+    if not isinstance(config.model, GANConfig):
+        raise ConfigError(f"{recipe}: trains a {config.family}; the speed run is of a gan")
+    torch.backends.cudnn.benchmark = True
+    fabric = Fabric(accelerator=_accelerator(device), devices=1, precision=config.precision)
+    if threads:
+        torch.set_num_threads(threads)
+    found = speedrun.run(
+        config,
+        range(seeds),
+        fabric,
+        out / "speedrun" / "record.json",
+        data=data,
+        every=every,
+        minutes=minutes,
+        goal=modes,
+    )
+    print(speedrun_page.write(found, out))

@@ -32,7 +32,11 @@ class Outcome:
     seconds: float
     """Training time, over all sessions of the run."""
     stopped_by: str
-    """"images" (the budget is used up), "minutes", the name of a signal, or "another process"."""
+    """"images" (the budget is used up), "minutes", "until", the name of a signal, or "another process"."""
+
+
+Until = Callable[[Mapping[str, nn.Module], int, float], bool]
+"""Weight averages by player name, images seen and seconds of training -> whether that is enough."""
 
 
 def train(
@@ -44,10 +48,13 @@ def train(
     minutes: float | None = None,
     resume: bool = False,
     quiet: bool = False,
+    until: Until | None = None,
 ) -> Outcome:
     """Train until `config.images` are seen, `minutes` are over or a signal comes; each leaves a checkpoint.
 
-    `quiet` leaves out the progress bar.
+    Args:
+        quiet: without the progress bar.
+        until: asked with each checkpoint whether to stop; the time that it takes does not count. One process only.
 
     Raises:
         TrainingError: losses or weights are not finite, or the data makes no batch. The last good checkpoint is kept.
@@ -55,26 +62,18 @@ def train(
         WriteError: the disk is full. The last checkpoint is kept.
     """
     _check_batches(config, data, fabric)
-    images = torch.from_numpy(data.images).to(fabric.device)
-    labels = None if data.labels is None else torch.from_numpy(data.labels).to(fabric.device)
-    _, channels, height, width = images.shape
+    images, labels = _on_device(data, fabric.device)
     torch.manual_seed(config.seed)
-    family = build(config.model, (channels, height, width), len(data.class_names or ()))
-    for network in family.networks.values():
-        # Half precision wants it on a GPU; a CPU trains residual VAEs a sixth faster so, and classifiers a third.
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's types
+    family = new_family(config, data)
+    players = make_players(family, config, fabric)
     averages = _averages(family, fabric.device)
-    players = _players(family, config, fabric)
     # Ranks share weights and data order, but must not share their noise.
     torch.manual_seed(config.seed + 1_000_003 * fabric.global_rank)
     preview = _preview(family, config, data, fabric.device)
 
     state = State(0, 0, 0.0, config.sha256(), fabric.world_size)
     if resume and run.checkpoint.exists():
-        state = restore(run.checkpoint, players, averages, config.sha256())
-        if fabric.global_rank:
-            # The stored random state is that of the first rank.
-            torch.manual_seed(config.seed + 1_000_003 * fabric.global_rank + state.step)
+        state = _restored(run, config, players, averages, fabric)
     step, seen, stopped_by = state.step, state.images_seen, "images"
     started = time.monotonic() - state.seconds
     watch = Watch(run.checkpoint, config.batch_size, fabric.device)
@@ -111,15 +110,39 @@ def train(
                 recorder.scalars({k: v.item() for k, v in scalars.items()}, seen, time.monotonic() - started)
             if _crossed(before, seen, config.grid_every_images) or seen >= config.images:
                 recorder.grid(preview(averages), seen)
+            enough = False
             if _crossed(before, seen, config.checkpoint_every_images):
                 checkpoint()
+                if until is not None:
+                    asked = time.monotonic()
+                    enough = until(averages, seen, asked - started)
+                    started += time.monotonic() - asked
             out_of_time = minutes is not None and time.monotonic() - started >= 60 * minutes
-            if _agreed(fabric, bool(received) or out_of_time, step):
-                stopped_by = received[0] if received else "minutes" if out_of_time else "another process"
+            if _agreed(fabric, bool(received) or out_of_time or enough, step):
+                stopped_by = _reason(received, enough, out_of_time)
                 break
         watch.check(step, seen, allowed=0)
         checkpoint()
     return Outcome(seen, time.monotonic() - started, stopped_by)
+
+
+def _restored(
+    run: RunDir,
+    config: Config,
+    players: Mapping[str, Player],
+    averages: Mapping[str, nn.Module],
+    fabric: Fabric,
+) -> State:
+    state = restore(run.checkpoint, players, averages, config.sha256())
+    if fabric.global_rank:
+        # The stored random state is that of the first rank.
+        torch.manual_seed(config.seed + 1_000_003 * fabric.global_rank + state.step)
+    return state
+
+
+def _on_device(data: Dataset, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    labels = None if data.labels is None else torch.from_numpy(data.labels).to(device)
+    return torch.from_numpy(data.images).to(device), labels
 
 
 def _check_batches(config: Config, data: Dataset, fabric: Fabric) -> None:
@@ -153,8 +176,18 @@ def _averages(family: Family, device: torch.device) -> dict[str, nn.Module]:
     return averages
 
 
-def _players(family: Family, config: Config, fabric: Fabric) -> dict[str, Player]:
+def new_family(config: Config, data: Dataset) -> Family:
+    """New networks for the images of `data`, from torch's global random state."""
+    _, channels, height, width = data.images.shape
+    return build(config.model, (channels, height, width), len(data.class_names or ()))
+
+
+def make_players(family: Family, config: Config, fabric: Fabric) -> dict[str, Player]:
+    """The family's networks, on the devices, each with its optimiser."""
     options = config.optimizer
+    for network in family.networks.values():
+        # Half precision wants it on a GPU; a CPU trains residual VAEs a sixth faster so, and classifiers a third.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's types
     return {
         name: Player(
             network,
@@ -197,6 +230,14 @@ def _agreed(fabric: Fabric, stop: bool, step: int) -> bool:
         return False
     wish = fabric.all_reduce(torch.tensor(float(stop), device=fabric.device), reduce_op="sum")
     return bool(wish > 0)
+
+
+def _reason(received: list[str], enough: bool, out_of_time: bool) -> str:
+    if received:
+        return received[0]
+    if enough:
+        return "until"
+    return "minutes" if out_of_time else "another process"
 
 
 def _crossed(before: int, after: int, every: int) -> bool:

@@ -1,0 +1,134 @@
+"""The speed run: the clock, the goal, and the page that is made of the record."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+
+from tests.training.recipes import MINI, mini, small
+from training import speedrun_page
+from training.__main__ import main
+from training.data import stacked
+from training.evaluation import modes
+from training.loop import train
+from training.run_dir import RunDir
+from training.speedrun import Attempt, Look, Speedrun, matrix_rate, step_flop
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacked, "TRIPLES", {"train": 400, "test": 50})
+    monkeypatch.setattr(modes, "SAMPLES", 100)
+
+
+def fabric() -> Fabric:
+    return Fabric(accelerator="cpu", devices=1)
+
+
+def recipe(tmp_path: Path) -> Path:
+    """A little one, as a file."""
+    fields = json.loads(small("gan").to_json()) | {"dataset": "stacked-mnist", "images": 384}
+
+    def toml(table: dict[str, object]) -> str:
+        return "".join(f"{k} = {json.dumps(v)}\n" for k, v in table.items() if not isinstance(v, dict))
+
+    path = tmp_path / "little.toml"
+    path.write_text(toml(fields) + "".join(f"[{k}]\n{toml(fields[k])}" for k in ("optimizer", "model")))
+    return path
+
+
+def test_it_trains_until_the_goal_and_says_so(tmp_path: Path) -> None:
+    options = [
+        "--recipe",
+        str(recipe(tmp_path)),
+        "--data",
+        str(MINI),
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(["speedrun", *options, "--seeds", "2", "--every", "64", "--modes", "1"]) == 0
+    found = Speedrun.from_json((tmp_path / "speedrun" / "record.json").read_text())
+    assert [attempt.seed for attempt in found.attempts] == [0, 1]
+    # Any sample is of some mode: the first look is enough.
+    assert [[look.images_seen for look in attempt.looks] for attempt in found.attempts] == [[64], [64]]
+    assert 50 < found.real_modes <= 100
+    page = (tmp_path / "speedrun.md").read_text()
+    assert "2 of 2 seeds reached it" in page
+    assert "| 1 |" in page
+    assert (tmp_path / "speedrun" / "modes.png").stat().st_size > 1000
+
+
+def test_without_the_goal_the_whole_run_is_on_record(tmp_path: Path) -> None:
+    options = [
+        "--recipe",
+        str(recipe(tmp_path)),
+        "--data",
+        str(MINI),
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(["speedrun", *options, "--seeds", "1", "--every", "128"]) == 0
+    (attempt,) = Speedrun.from_json((tmp_path / "speedrun" / "record.json").read_text()).attempts
+    assert [look.images_seen for look in attempt.looks] == [128, 256, 384]
+    assert attempt.first_with(1000) is None
+    seconds = [look.seconds for look in attempt.looks]
+    assert 0 < seconds[0] < seconds[1] < seconds[2]
+    assert "not reached" in (tmp_path / "speedrun.md").read_text()
+
+
+def test_looking_stops_the_clock(tmp_path: Path) -> None:
+    config = replace(small("ae"), checkpoint_every_images=64)
+    clock: list[float] = []
+
+    def until(averages: object, seen: int, seconds: float) -> bool:
+        clock.append(seconds)
+        time.sleep(0.5)
+        return seen >= 192
+
+    run = RunDir(tmp_path / "run")
+    run.create(config)
+    outcome = train(config, mini(), run, fabric(), quiet=True, until=until)
+    assert (outcome.images_seen, outcome.stopped_by) == (192, "until")
+    assert len(clock) == 3
+    assert outcome.seconds < clock[0] + 1, "three looks of half a second each are not in it"
+
+
+def test_only_gans_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["speedrun", "--recipe", "mnist-ae", "--out", str(tmp_path)]) == 2
+    assert "the speed run is of a gan" in capsys.readouterr().err
+
+
+def test_operations_are_counted() -> None:
+    """Half the images, half of them; penalties, whose gradients have gradients, more of them."""
+    config = small("gan", {"r1_gamma": 0.0, "coupling": "none"}, batch_size=32)
+    with_penalty = small("gan", {"r1_gamma": 1.0, "coupling": "none", "penalty_every": 1}, batch_size=32)
+    plain, more = (step_flop(c, mini(), fabric()) for c in (config, with_penalty))
+    assert step_flop(replace(config, batch_size=16), mini(), fabric()) == pytest.approx(plain / 2, rel=0.01)
+    assert more > 1.2 * plain
+
+
+def test_the_matrix_rate_is_of_this_machine() -> None:
+    assert 1e9 < matrix_rate(CPU, "32-true") < 1e14
+
+
+def test_the_page_reports_what_the_record_holds(tmp_path: Path) -> None:
+    look = Look(images_seen=1000, seconds=10.0, modes=1000, reverse_kl_nats=0.05)
+    early = replace(look, images_seen=500, seconds=5.0, modes=900)
+    attempts = tuple(Attempt(s, (early, replace(look, seconds=10.0 + 2 * s))) for s in range(2))
+    found = Speedrun("r", "0" * 64, "a device", 2, "2", "c", 1000, 10**9, 10, 1e12, 1000, 0.02, attempts)
+    speedrun_page.write(found, tmp_path)
+    page = (tmp_path / "speedrun.md").read_text()
+    assert "**11.0 ± 1.4 seconds**" in page
+    assert "| 0 | 10.0 | 1,000 | 1,000 | 0.050 |" in page
+    # (100 + 83.3) / 2 images/s, in steps of 10 images and 1 GFLOP
+    assert "0.00917 TFLOP/s in all" in page

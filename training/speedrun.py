@@ -1,0 +1,200 @@
+"""How long until a GAN reaches every mode of Stacked-MNIST? Trained from nothing, several times, against the clock."""
+
+import dataclasses
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from training.config import Config
+from training.datasets import Dataset, load, spread
+from training.evaluation import modes
+from training.evaluation.samples import SEED, sample
+from training.families import latent_dim
+from training.feature_space import FeatureSpace, published_classifier
+from training.files import write_whole, writing
+from training.loop import make_players, new_family, train
+from training.player import Progress
+from training.run_dir import RunDir, device_name, git_commit
+from training.schedule import micro_batches
+
+
+@dataclass(frozen=True)
+class Look:
+    """What 26,000 samples of the averaged generator showed."""
+
+    images_seen: int
+    seconds: float
+    """Of training: looking does not count."""
+    modes: int
+    reverse_kl_nats: float
+
+
+@dataclass(frozen=True)
+class Attempt:
+    seed: int
+    looks: tuple[Look, ...]
+
+    def first_with(self, count: int) -> Look | None:
+        """The first look that found so many modes."""
+        return next((look for look in self.looks if look.modes >= count), None)
+
+
+@dataclass(frozen=True)
+class Speedrun:
+    recipe: str
+    config_sha256: str
+    device: str
+    threads: int
+    torch: str
+    commit: str
+    goal: int
+    """Modes."""
+    step_flop: int
+    """Of one step, matrix products and convolutions, both players and the penalties."""
+    batch_images: int
+    matrix_flop_per_second: float
+    """What the device does in square matrix products of the run's precision."""
+    real_modes: int
+    """Of as many training images as there are samples, as the two below."""
+    real_reverse_kl_nats: float
+    attempts: tuple[Attempt, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Speedrun":
+        raw: dict[str, Any] = json.loads(text)
+        attempts = tuple(
+            Attempt(a["seed"], tuple(Look(**look) for look in a["looks"])) for a in raw["attempts"]
+        )
+        return cls(**{**raw, "attempts": attempts})
+
+
+def run(
+    config: Config,
+    seeds: Sequence[int],
+    fabric: Fabric,
+    record: Path,
+    *,
+    every: int,
+    minutes: float,
+    goal: int | None = None,
+    data: Path | None = None,
+) -> Speedrun:
+    """Train `config` once a seed until the goal (None: all modes) is reached or `minutes` of training are over.
+
+    `record` is written after each attempt.
+
+    Args:
+        every: images between looks.
+        data: of the dataset's images; None: looked for.
+    """
+    with writing(record):
+        record.parent.mkdir(parents=True, exist_ok=True)
+    images, test = load(config.dataset, "train", data), load(config.dataset, "test", data)
+    space = FeatureSpace.load(published_classifier(images.name), test, fabric.device)
+    kinds = len(images.class_names or ())
+    goal = kinds if goal is None else goal
+    real = modes.reached(space, torch.from_numpy(spread(images.images, modes.SAMPLES)), kinds)
+    found = Speedrun(
+        recipe=config.name,
+        config_sha256=config.sha256(),
+        device=device_name(fabric.device),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        commit=git_commit(),
+        goal=goal,
+        step_flop=step_flop(config, images, fabric),
+        batch_images=config.batch_size,
+        matrix_flop_per_second=matrix_rate(fabric.device, config.precision),
+        real_modes=real[0],
+        real_reverse_kl_nats=real[1],
+        attempts=(),
+    )
+    for seed in seeds:
+        looks = _attempt(
+            dataclasses.replace(config, seed=seed, checkpoint_every_images=every),
+            images,
+            space,
+            fabric,
+            minutes,
+            goal,
+        )
+        found = dataclasses.replace(found, attempts=(*found.attempts, Attempt(seed, looks)))
+        write_whole(record, found.to_json().encode())
+    return found
+
+
+def _attempt(
+    config: Config, data: Dataset, space: FeatureSpace, fabric: Fabric, minutes: float, goal: int
+) -> tuple[Look, ...]:
+    looks: list[Look] = []
+
+    def until(averages: Mapping[str, nn.Module], seen: int, seconds: float) -> bool:
+        drawn = sample(averages["generator"], latent_dim(config.model), modes.SAMPLES, SEED, fabric.device)
+        look = Look(seen, seconds, *modes.reached(space, drawn, len(data.class_names or ())))
+        looks.append(look)
+        print(
+            f"seed {config.seed}: {look.images_seen:,} images, {look.seconds:,.0f} s, {look.modes:,} modes, "
+            f"{look.reverse_kl_nats:.3f} nats",
+            flush=True,
+        )
+        return look.modes >= goal
+
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = RunDir(Path(folder) / "run")
+        run_dir.create(config)
+        train(config, data, run_dir, fabric, minutes=minutes, quiet=True, until=until)
+    return tuple(looks)
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type it
+    """Adds up what torch's own table says of each operation. (Its FlopCounterMode has hooks on every module, which
+    gradients of gradients do not bear.)
+    """
+
+    flop: int = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if (count := flop_registry.get(func.overloadpacket)) is not None:
+            self.flop += int(count(*args, **(kwargs or {}), out_val=out))
+        return out
+
+
+def step_flop(config: Config, data: Dataset, fabric: Fabric) -> int:
+    """Floating point operations of one training step, a multiplication and an addition being two."""
+    family = new_family(config, data)
+    images = torch.from_numpy(data.images[: config.batch_size]).to(fabric.device)
+    labels = None if data.labels is None else torch.from_numpy(data.labels[: len(images)]).to(fabric.device)
+    batches = micro_batches(images, labels, config, 0, 0, 1)
+    counted = _Operations()  # type: ignore[no-untyped-call]  # nor this
+    with counted:
+        family.step(make_players(family, config, fabric), batches, Progress(0, 0))
+    return counted.flop
+
+
+def matrix_rate(device: torch.device, precision: str) -> float:
+    """The best of some products of square matrices, FLOP/s."""
+    size, dtype = (8192 if device.type == "cuda" else 2048), torch.bfloat16
+    if precision == "32-true":
+        dtype = torch.float32
+    a = torch.randn(size, size, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(10):
+        started = time.perf_counter()
+        product = a @ a
+        product[0, 0].item()  # waits for a GPU
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best

@@ -1,0 +1,66 @@
+"""The speed run's record -> Markdown and its figure."""
+
+from pathlib import Path
+
+import numpy as np
+
+from training.speedrun import Look, Speedrun
+from training.studies.figures import axes, save
+from training.studies.pages import mean_sd, table
+
+
+def write(found: Speedrun, out: Path) -> Path:
+    """`out/speedrun.md`, and `out/speedrun/modes.png` beside it; where the page is."""
+    page = out / "speedrun.md"
+    figure, place = axes(width=6.5, height=3.2)
+    for attempt in found.attempts:
+        seconds = [look.seconds for look in attempt.looks]
+        place.plot(seconds, [look.modes for look in attempt.looks], label=f"seed {attempt.seed}")
+    place.set(
+        xlabel="seconds of training", ylabel="modes", title=f"Modes among 26,000 samples, goal {found.goal:,}"
+    )
+    place.legend()
+    save(figure, out / "speedrun" / "modes.png")
+    page.write_text(_text(found))
+    return page
+
+
+def _text(found: Speedrun) -> str:
+    ends = [(attempt, attempt.first_with(found.goal)) for attempt in found.attempts]
+    reached = [look for _, look in ends if look is not None]
+    rows = [
+        [
+            str(attempt.seed),
+            *(_figures(look) if look else ["not reached", "", "", ""]),
+            f"{attempt.looks[-1].modes:,} modes, {attempt.looks[-1].reverse_kl_nats:.3f} nats"
+            if attempt.looks
+            else "",
+        ]
+        for attempt, look in ends
+    ]
+    rates = [
+        attempt.looks[-1].images_seen / attempt.looks[-1].seconds
+        for attempt in found.attempts
+        if attempt.looks
+    ]
+    flops = np.mean(rates) / found.batch_images * found.step_flop if rates else float("nan")
+    times = mean_sd([look.seconds for look in reached]) if reached else "–"
+    header = ["seed", "seconds", "images", "modes", "reverse KL, nats", "at the end"]
+    return (
+        f"# From nothing to {found.goal:,} modes\n\n"
+        f"`make speedrun` trains `{found.recipe}` from nothing, once a seed, and stops the clock when 26,000 samples "
+        f"reach {found.goal:,} modes. **{times} seconds**; {len(reached)} of {len(found.attempts)} seeds reached it. "
+        f"As many real images reach {found.real_modes:,}, at {found.real_reverse_kl_nats:.4f} nats.\n\n"
+        f"{table(header, rows)}\n\n"
+        "The clock runs while it trains, data already in memory; it stands while samples are counted.\n\n"
+        "![modes over time](speedrun/modes.png)\n\n"
+        f"{mean_sd(rates) if rates else '–'} images/s. A step of {found.batch_images} images is "
+        f"{found.step_flop / 1e9:.3g} GFLOP in convolutions and matrix products: {flops / 1e12:.3g} TFLOP/s in all; "
+        f"the device does {found.matrix_flop_per_second / 1e12:.3g} TFLOP/s in square matrix products. "
+        f"{found.device}, {found.threads} thread(s); torch {found.torch}; commit `{found.commit}`; "
+        f"config sha256 `{found.config_sha256[:16]}`.\n"
+    )
+
+
+def _figures(look: Look) -> list[str]:
+    return [f"{look.seconds:,.1f}", f"{look.images_seen:,}", f"{look.modes:,}", f"{look.reverse_kl_nats:.3f}"]
