@@ -142,6 +142,12 @@ def _load_optimizer(player: Player, tensors: Mapping[str, Tensor], prefix: str) 
         if name.startswith(prefix + "."):
             index, key = name.removeprefix(prefix + ".").split(".")
             state.setdefault(int(index), {})[key] = tensor
+    weights = [weight for group in player.optimizer.param_groups for weight in group["params"]]
+    for position, moments in state.items():
+        for key, moment in moments.items():
+            if moment.shape == weights[position].shape:
+                # In the layout of the weight, or the optimiser takes its slow way.
+                moments[key] = torch.empty_like(weights[position], dtype=moment.dtype).copy_(moment)
     groups = player.optimizer.state_dict()["param_groups"]
     player.optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -170,6 +170,10 @@ def run_speedrun(
     config = load_recipe(recipe)
     if not isinstance(config.model, GANConfig):
         raise ConfigError(f"{recipe}: trains a {config.family}; the speed run is of a gan")
+    if config.model.conditional:
+        raise ConfigError(
+            f"{recipe}: is conditional; the speed run is of a gan that draws all modes by itself"
+        )
     torch.backends.cudnn.benchmark = True
     fabric = Fabric(accelerator=_accelerator(device), devices=1, precision=config.precision)
     if threads:

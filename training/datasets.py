@@ -194,9 +194,10 @@ def load(name: str, split: Split, data: Path | None = None, download: bool = Tru
         raise DataError(f"split: expected one of {', '.join(get_args(Split))}, found {split!r}")
     known = KNOWN.get(name)
     of = known.stacked if known and known.stacked else name
-    path = data if data is not None else _locate(of, KNOWN.get(of), download)
+    base = KNOWN.get(of)
+    path = data if data is not None else _locate(of, base, download)
     with reading(path):
-        samples = read_split(path, split, known.held_out if known else None)
+        samples = read_split(path, split, base.held_out if base else None)
         if of != name:
             samples = stack(samples, split)
     digest = _digest(samples)

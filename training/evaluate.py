@@ -112,7 +112,7 @@ def _of_samples(
     results += samples.floors(against)
     results += samples.classes(against, seen)
     if trained.classes:
-        results += samples.agreement(against, seen, trained.classes)
+        results += samples.agreement(against, seen, trained.classes, source)
     if has_prior:
         results += samples.path_length(space, generate, dim, device, "eps" if learned else "z")
     if "prior" in operations and not learned:
@@ -121,7 +121,7 @@ def _of_samples(
         seen = space.see(images)
         results += samples.distances(against, seen, source, "_fitted_prior")
         if trained.classes:
-            results += samples.agreement(against, seen, trained.classes, "_fitted_prior")
+            results += samples.agreement(against, seen, trained.classes, source, "_fitted_prior")
         results += appearance.sharpness(images, pixels, source, samples.SEED, "_fitted_prior")
     results += copies(images, torch.from_numpy(train.images), pixels, source, samples.SEED)
     if space.colours > 1:

@@ -14,6 +14,8 @@ from training.errors import ConfigError
 from training.layers import MinibatchDiscrimination, MinibatchStddev
 
 ImageShape = tuple[int, int, int]  # C, H, W
+MOST_CLASSES = 50
+"""Of a conditional model."""
 
 
 def quarter(shape: ImageShape) -> tuple[int, int]:
@@ -25,9 +27,16 @@ def quarter(shape: ImageShape) -> tuple[int, int]:
 
 
 def class_count(classes: int, *, conditional: bool) -> int:
-    """`classes` of a model that is told them, 0 of any other. Raises ConfigError where there are none to tell."""
+    """`classes` of a model that is told them, 0 of any other.
+
+    Raises ConfigError where there are none to tell, or too many for each to have its turn in a batch of samples.
+    """
     if conditional and classes < 2:
         raise ConfigError("conditional: needs a dataset with labels of two classes or more")
+    if conditional and classes > MOST_CLASSES:
+        raise ConfigError(
+            f"conditional: the dataset has {classes:,} classes; at most {MOST_CLASSES} are allowed"
+        )
     return classes if conditional else 0
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from training.config import Config
 from training.datasets import Dataset, load, spread
+from training.errors import TrainingError
 from training.evaluation import modes
 from training.evaluation.samples import SEED, sample
 from training.families import latent_dim
@@ -59,6 +60,10 @@ class Speedrun:
     commit: str
     goal: int
     """Modes."""
+    every_images: int
+    """Between looks."""
+    minutes: float
+    """Of training, at most, a seed."""
     step_flop: int
     """Of one step, matrix products and convolutions, both players and the penalties."""
     batch_images: int
@@ -106,7 +111,7 @@ def run(
     space = FeatureSpace.load(published_classifier(images.name), test, fabric.device)
     kinds = len(images.class_names or ())
     goal = kinds if goal is None else goal
-    real = modes.reached(space, torch.from_numpy(spread(images.images, modes.SAMPLES)), kinds)
+    real = _reached(space, torch.from_numpy(spread(images.images, modes.SAMPLES)), kinds)
     found = Speedrun(
         recipe=config.name,
         config_sha256=config.sha256(),
@@ -115,6 +120,8 @@ def run(
         torch=torch.__version__,
         commit=git_commit(),
         goal=goal,
+        every_images=every,
+        minutes=minutes,
         step_flop=step_flop(config, images, fabric),
         batch_images=config.batch_size,
         matrix_flop_per_second=matrix_rate(fabric.device, config.precision),
@@ -143,7 +150,7 @@ def _attempt(
 
     def until(averages: Mapping[str, nn.Module], seen: int, seconds: float) -> bool:
         drawn = sample(averages["generator"], latent_dim(config.model), modes.SAMPLES, SEED, fabric.device)
-        look = Look(seen, seconds, *modes.reached(space, drawn, len(data.class_names or ())))
+        look = Look(seen, seconds, *_reached(space, drawn, len(data.class_names or ())))
         looks.append(look)
         print(
             f"seed {config.seed}: {look.images_seen:,} images, {look.seconds:,.0f} s, {look.modes:,} modes, "
@@ -155,8 +162,22 @@ def _attempt(
     with tempfile.TemporaryDirectory() as folder:
         run_dir = RunDir(Path(folder) / "run")
         run_dir.create(config)
-        train(config, data, run_dir, fabric, minutes=minutes, quiet=True, until=until)
+        try:
+            outcome = train(config, data, run_dir, fabric, minutes=minutes, quiet=True, until=until)
+        except TrainingError as error:
+            print(f"seed {config.seed}: {error}", flush=True)
+            return tuple(looks)
+    if outcome.stopped_by not in ("images", "minutes", "until"):
+        raise TrainingError(
+            f"stopped by {outcome.stopped_by}: the attempts before this one are on record; begin again for the others"
+        )
     return tuple(looks)
+
+
+def _reached(space: FeatureSpace, images: Tensor, kinds: int) -> tuple[int, float]:
+    """As `evaluate` has it: with all the digits of float32."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        return modes.reached(space, images, kinds)
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type it
@@ -174,15 +195,20 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
 
 
 def step_flop(config: Config, data: Dataset, fabric: Fabric) -> int:
-    """Floating point operations of one training step, a multiplication and an addition being two."""
+    """Floating point operations of a training step, a multiplication and an addition being two.
+
+    The mean, where only some have penalties.
+    """
     family = new_family(config, data)
     images = torch.from_numpy(data.images[: config.batch_size]).to(fabric.device)
     labels = None if data.labels is None else torch.from_numpy(data.labels[: len(images)]).to(fabric.device)
     batches = micro_batches(images, labels, config, 0, 0, 1)
-    counted = _Operations()  # type: ignore[no-untyped-call]  # nor this
+    players = make_players(family, config, fabric)
+    counted, steps = _Operations(), getattr(config.model, "penalty_every", 1)  # type: ignore[no-untyped-call]  # nor this
     with counted:
-        family.step(make_players(family, config, fabric), batches, Progress(0, 0))
-    return counted.flop
+        for step in range(steps):
+            family.step(players, batches, Progress(step, 0))
+    return counted.flop // steps
 
 
 def matrix_rate(device: torch.device, precision: str) -> float:

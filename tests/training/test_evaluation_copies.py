@@ -21,6 +21,15 @@ def test_the_nearest_are_found_in_order_with_their_distances() -> None:
     np.testing.assert_allclose(found.distances, [[2 / 255, 10 / 255], [0, 153 / 255]], atol=1e-6)
 
 
+def test_it_is_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = (torch.from_numpy(mini(split).images) for split in ("train", "test"))
+    whole = nearest(test, train, 3)
+    monkeypatch.setattr("training.metrics.nearest.SEARCHED_BYTES", 4 * 784 * 7)
+    parts = nearest(test, train, 3)
+    np.testing.assert_array_equal(parts.indices, whole.indices)
+    np.testing.assert_array_equal(parts.distances, whole.distances)
+
+
 def test_the_distance_is_a_root_mean_square() -> None:
     """One of four pixels is off by 255: sqrt(1 / 4)."""
     other = images(0)
@@ -40,6 +49,8 @@ def test_copies_are_told_from_new_images() -> None:
     assert copied["nearest_train10k"] == 0
     assert honest["copies10k"] < 0.05
     assert honest["nearest_train10k"] == pytest.approx(honest["nearest_train10k_test"], rel=0.1)
+    same = copies(train[:100], train, train[:50], "samples,", 0)
+    assert {r.name: r.value for r in same}["copies10k"] == 1, "also where test images are copies themselves"
     half = torch.cat([train[:50], new[:50]])
     assert measured(half)["copies10k"] == pytest.approx(0.5, abs=0.03)
 

@@ -17,11 +17,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.training.processes import arguments
 from tests.training.recipes import mini, small
-from training.checkpoint import load_network, read_tensors, write_tensors
+from training.checkpoint import load_network, read_tensors, restore, write_tensors
 from training.config import Config
 from training.errors import CheckpointError, RunDirError, TrainingError
 from training.families import build
-from training.loop import Outcome, train
+from training.loop import Outcome, make_players, new_family, train
 from training.run_dir import RunDir
 
 FAMILIES = ("ae", "vae", "gan", "classifier")
@@ -69,6 +69,20 @@ def test_a_run_that_is_interrupted_and_resumed_is_the_run_left_alone(family: str
     assert any(name.startswith("optimizer.") for name in one)
     for name in one:
         assert torch.equal(one[name], two[name]), name
+
+
+def test_moments_come_back_in_the_layout_of_their_weights(tmp_path: Path) -> None:
+    config, run, fabric = small("ae"), RunDir(tmp_path / "run"), Fabric(accelerator="cpu", devices=1)
+    run_to(config, run)
+    players = make_players(new_family(config, mini()), config, fabric)
+    restore(run.checkpoint, players, {}, config.sha256())
+    optimizer = players["ae"].optimizer
+    weights = [w for group in optimizer.param_groups for w in group["params"] if w.dim() == 4]
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+    assert any(not w.is_contiguous() for w in weights)
+    for weight in weights:
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert optimizer.state[weight][name].stride() == weight.stride()
 
 
 def test_tensorboard_shows_each_step_of_a_resumed_run_once(tmp_path: Path) -> None:

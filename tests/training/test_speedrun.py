@@ -12,9 +12,11 @@ from lightning.fabric import Fabric
 from tests.training.recipes import MINI, mini, small
 from training import speedrun_page
 from training.__main__ import main
+from training.config import Config
 from training.data import stacked
 from training.evaluation import modes
-from training.loop import train
+from training.families.gan import GANConfig
+from training.loop import Outcome, train
 from training.run_dir import RunDir
 from training.speedrun import Attempt, Look, Speedrun, matrix_rate, step_flop
 
@@ -108,6 +110,27 @@ def test_only_gans_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "the speed run is of a gan" in capsys.readouterr().err
 
 
+def test_a_conditional_one_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["speedrun", "--recipe", "fashion-gan", "--out", str(tmp_path)]) == 2
+    assert "draws all modes by itself" in capsys.readouterr().err
+
+
+def test_what_is_interrupted_is_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.speedrun.train", lambda *_, **__: Outcome(64, 1.0, "SIGINT"))
+    options = [
+        "--recipe",
+        str(recipe(tmp_path)),
+        "--data",
+        str(MINI),
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(["speedrun", *options]) == 2
+    assert not (tmp_path / "speedrun" / "record.json").exists()
+
+
 def test_operations_are_counted() -> None:
     """Half the images, half of them; penalties, whose gradients have gradients, more of them."""
     config = small("gan", {"r1_gamma": 0.0, "coupling": "none"}, batch_size=32)
@@ -115,6 +138,13 @@ def test_operations_are_counted() -> None:
     plain, more = (step_flop(c, mini(), fabric()) for c in (config, with_penalty))
     assert step_flop(replace(config, batch_size=16), mini(), fabric()) == pytest.approx(plain / 2, rel=0.01)
     assert more > 1.2 * plain
+    assert plain < step_flop(_every(with_penalty, 4), mini(), fabric()) < more
+
+
+def _every(config: Config, steps: int) -> Config:
+    model = config.model
+    assert isinstance(model, GANConfig)
+    return replace(config, model=replace(model, penalty_every=steps))
 
 
 def test_the_matrix_rate_is_of_this_machine() -> None:
@@ -125,7 +155,9 @@ def test_the_page_reports_what_the_record_holds(tmp_path: Path) -> None:
     look = Look(images_seen=1000, seconds=10.0, modes=1000, reverse_kl_nats=0.05)
     early = replace(look, images_seen=500, seconds=5.0, modes=900)
     attempts = tuple(Attempt(s, (early, replace(look, seconds=10.0 + 2 * s))) for s in range(2))
-    found = Speedrun("r", "0" * 64, "a device", 2, "2", "c", 1000, 10**9, 10, 1e12, 1000, 0.02, attempts)
+    found = Speedrun(
+        "r", "0" * 64, "a device", 2, "2", "c", 1000, 500, 5.0, 10**9, 10, 1e12, 1000, 0.02, attempts
+    )
     speedrun_page.write(found, tmp_path)
     page = (tmp_path / "speedrun.md").read_text()
     assert "**11.0 ± 1.4 seconds**" in page

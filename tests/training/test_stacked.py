@@ -56,7 +56,11 @@ def test_a_triple_is_of_the_class_of_its_colours() -> None:
 
 
 def test_only_grey_images_with_labels_are_stacked() -> None:
-    for samples in (replace(digits(), labels=None), replace(digits(), images=digits().images.repeat(3, 1))):
+    for samples in (
+        replace(digits(), labels=None),
+        replace(digits(), images=digits().images.repeat(3, 1)),
+        replace(digits(), labels=np.arange(30)),
+    ):
         with pytest.raises(DataError, match="grey images with labels"):
             stack(samples, "train")
 

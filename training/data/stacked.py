@@ -19,7 +19,7 @@ def stack(digits: Samples, split: Split) -> Samples:
 
     A triple of the digits a, b, c is of class 100 a + 10 b + c. Raises DataError for images of another kind.
     """
-    if digits.images.shape[1] != 1 or digits.labels is None:
+    if digits.images.shape[1] != 1 or digits.labels is None or digits.labels.max() > 9:
         raise DataError(
             f"expected grey images with labels to stack, found shape {digits.images.shape}; give digits"
         )

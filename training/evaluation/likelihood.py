@@ -47,11 +47,11 @@ def labelled(
     images: Tensor, labels: Classes | None, device: torch.device
 ) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
     """Batches of images, each with what `generate` is told beside latents: nothing, or their classes."""
-    start = 0
-    for batch in batches(images, device):
-        part = slice(start, start + len(batch))
-        yield batch, () if labels is None else (torch.from_numpy(labels[part]).to(device),)
-        start += len(batch)
+    if labels is None:
+        yield from ((batch, ()) for batch in batches(images, device))
+        return
+    of = torch.split(torch.from_numpy(labels).to(device), BATCH)
+    yield from ((batch, (part,)) for batch, part in zip(batches(images, device), of, strict=True))
 
 
 @torch.no_grad()
@@ -63,7 +63,8 @@ def reconstruction(
     pairs = [(x, generate(encode(x)[0], *of)) for x, of in labelled(images, labels, device)]
     errors = torch.cat([mse(x, y).cpu() for x, y in pairs])
     psnr = torch.cat([psnr_db(x, y).cpu() for x, y in pairs])
-    protocol = "generate(mean of encode(x)) against x, test images"
+    given = "" if labels is None else ", each given its class"
+    protocol = f"generate(mean of encode(x)) against x, test images{given}"
     n, seconds = len(errors), seconds_since(started)
     return [
         Result("mse", float(errors.mean()), "squared, pixels in [0, 1]", protocol, n, None, seconds),

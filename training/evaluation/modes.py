@@ -1,6 +1,7 @@
 """Of a thousand modes, how many do the samples reach? The protocol of PacGAN (Lin et al. 2018)."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -27,11 +28,13 @@ def modes(
 ) -> list[Result]:
     """Of samples, and of as many real images: no generator can be expected to do better."""
     kinds, results = len(train.class_names or ()), []
-    for suffix, what, images, seed in (
-        ("", "samples", sample(served, latent_dim, SAMPLES, SEED, device), SEED),
-        ("_train", "training images", torch.from_numpy(spread(train.images, SAMPLES)), None),
-    ):
+    sources: tuple[tuple[str, str, Callable[[], Tensor], int | None], ...] = (
+        ("", "samples", lambda: sample(served, latent_dim, SAMPLES, SEED, device), SEED),
+        ("_train", "training images", lambda: torch.from_numpy(spread(train.images, SAMPLES)), None),
+    )
+    for suffix, what, drawn, seed in sources:
         started = time.monotonic()
+        images = drawn()
         found, divergence = reached(space, images, kinds)
         n, seconds = len(images), seconds_since(started)
         of = f"{n:,} {what}, as {space.name} sees them"

@@ -114,7 +114,7 @@ def classes(against: Reference, samples: Seen) -> list[Result]:
             f"class_fraction_{name}", float(value), "fraction", f"{assigned}{which}", n, SEED, seconds
         )
 
-    return [
+    results = [
         Result("is10k", score, "classes", information, n, SEED, seconds),
         Result(
             "modes10k",
@@ -125,33 +125,24 @@ def classes(against: Reference, samples: Seen) -> list[Result]:
             SEED,
             seconds,
         ),
-        Result(
-            "class_reverse_kl_nats",
-            balance.kl_nats,
-            "nats",
-            f"KL(samples || test images) of the classes that {name} sees, {n:,} samples",
-            n,
-            SEED,
-            seconds,
-        ),
         fraction("smallest", balance.smallest, ", rarest"),
         fraction("largest", balance.largest, ", most frequent"),
-        *(
-            fraction(name, value)
-            for name, value in zip(against.class_names, balance.fractions, strict=True)
-            if kinds <= LISTED_CLASSES
-        ),
     ]
+    if kinds <= LISTED_CLASSES:
+        divergence = f"KL(samples || test images) of the classes that {name} sees, {n:,} samples"
+        results.append(Result("class_reverse_kl_nats", balance.kl_nats, "nats", divergence, n, SEED, seconds))
+        results += [fraction(of, x) for of, x in zip(against.class_names, balance.fractions, strict=True)]
+    return results
 
 
-def agreement(against: Reference, samples: Seen, kinds: int, suffix: str = "") -> list[Result]:
+def agreement(against: Reference, samples: Seen, kinds: int, source: str, suffix: str = "") -> list[Result]:
     """How many samples of a conditional generator of `kinds` classes are seen as what they were to be."""
     started = time.monotonic()
     parts = torch.split(torch.arange(len(samples.labels)), BATCH)
     asked = torch.cat([classes_in_turn(len(part), kinds) for part in parts])
     agrees = float(np.mean(samples.labels == asked.numpy()))
     n, name = len(samples.labels), against.space.name
-    protocol = f"fraction of {n:,} samples, of the classes in turn, that {name} assigns to their class"
+    protocol = f"fraction of {n:,} {source.rstrip(',')}, that {name} assigns to their class"
     return [
         Result(f"label_agreement10k{suffix}", agrees, "fraction", protocol, n, SEED, seconds_since(started))
     ]

@@ -7,7 +7,8 @@ import numpy.typing as npt
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-CHUNK = 500
+SEARCHED_BYTES = 1 << 28
+"""Of float32 pixels, at a time."""
 
 
 class Nearest(NamedTuple):
@@ -19,15 +20,17 @@ class Nearest(NamedTuple):
 
 def nearest(images: Tensor, among: Tensor, k: int) -> Nearest:
     """The `k` of `among` (M, C, H, W) that are nearest to each of `images` (N, C, H, W), both uint8; k <= M."""
-    queries, points = (x.flatten(1).numpy().astype(np.float32) for x in (images, among))
-    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points)
-    distances, indices = [], []
-    for start in range(0, len(queries), CHUNK):
-        part = queries[start : start + CHUNK]
-        index = search.kneighbors(part, return_distance=False)
-        # The search's own distances are differences of large numbers: that of a copy is not 0.
-        exact = np.sqrt(np.square(part[:, None] - points[index]).mean(2, dtype=np.float64)) / 255
-        order = exact.argsort(1, kind="stable")
-        distances.append(np.take_along_axis(exact, order, 1))
-        indices.append(np.take_along_axis(index, order, 1))
-    return Nearest(np.concatenate(distances), np.concatenate(indices).astype(np.int64))
+    # Whole numbers, whose products are exact: a copy is at 0.
+    queries, points = images.flatten(1).float().numpy(), among.flatten(1)
+    rows = max(k, SEARCHED_BYTES // (4 * queries.shape[1]))
+    distances: npt.NDArray[np.float64] = np.empty((len(queries), 0))
+    indices: npt.NDArray[np.int64] = np.empty((len(queries), 0), np.int64)
+    for start in range(0, len(points), rows):
+        part = points[start : start + rows].float().numpy()
+        search = NearestNeighbors(n_neighbors=min(k, len(part)), algorithm="brute").fit(part)
+        found, at = search.kneighbors(queries)
+        distances, indices = np.hstack([distances, found]), np.hstack([indices, start + at])
+        best = distances.argsort(1, kind="stable")[:, :k]
+        distances = np.take_along_axis(distances, best, 1)
+        indices = np.take_along_axis(indices, best, 1)
+    return Nearest(distances / (255 * queries.shape[1] ** 0.5), indices)
