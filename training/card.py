@@ -197,7 +197,7 @@ def _limitations(config: Config, report: Report, *, fitted_prior: bool) -> str:
             if pixels == "binarised":
                 lines.append(
                     "- A density of binary images: it was trained on pixels drawn anew at each step, with the grey "
-                    "values as probabilities, and its bounds below are of one such draw of the test images. The "
+                    "values as probabilities, and its bounds are of one such draw of the test images. The "
                     "served ELBO of a grey image is another figure: the expectation over its binary ones, with the "
                     "encoder seeing the grey one."
                 )

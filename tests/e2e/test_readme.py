@@ -111,9 +111,15 @@ def model_row(name: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-@pytest.mark.parametrize("name", ["mnist-ae", "mnist-vae", "mnist-gan"])
+@pytest.mark.parametrize("name", ["mnist-ae", "mnist-vae", "mnist-vae-bernoulli", "mnist-gan"])
 def test_the_table_of_models_is_what_was_measured(name: str) -> None:
     assert model_row(name).replace(" – / – ", " – ") in README
+
+
+def test_the_density_is_what_was_measured() -> None:
+    metrics = read_bundle(ROOT / "models" / "mnist-vae-bernoulli" / "1").metrics
+    bound, error = metrics["iw5000_all_nats"], metrics["iw5000_gap_nats_standard_error"]
+    assert f"{bound:.1f} nats, with a standard error of {error:.1f}" in " ".join(README.split())
 
 
 def test_links_lead_somewhere() -> None:
