@@ -84,17 +84,6 @@ KNOWN: Mapping[str, Known] = {
             "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         },
     ),
-    "stacked-mnist": Known(
-        licence="CC BY-SA 3.0",
-        source="MNIST: Yann LeCun, Corinna Cortes, Christopher J. C. Burges; http://yann.lecun.com/exdb/mnist/; "
-        "three digits an image, as Metz et al. 2017 and Lin et al. 2018 have them",
-        class_names=tuple(f"{triple:03d}" for triple in range(1000)),
-        digests={
-            "train": "9991b959ae317d77ee4e3fcc8486df5c69fdfc949abb2899527e54cb662d72bb",
-            "test": "afa56c0a4ad997153601364e0055ec559ca4b21fed5e708d65a7052f87d64fec",
-        },
-        stacked="mnist",
-    ),
     "fashion-mnist": Known(
         licence="MIT",
         source="Fashion-MNIST: Zalando SE; https://github.com/zalandoresearch/fashion-mnist",
@@ -176,6 +165,17 @@ KNOWN: Mapping[str, Known] = {
             "test": "f8d7419750cd80300c939cb91aa77ba43dbc43e49d399590c2c5cd713993c906",
         },
         held_out=500,
+    ),
+    "stacked-mnist": Known(
+        licence="CC BY-SA 3.0",
+        source="MNIST: Yann LeCun, Corinna Cortes, Christopher J. C. Burges; http://yann.lecun.com/exdb/mnist/; "
+        "three digits an image, as Metz et al. 2017 and Lin et al. 2018 have them",
+        class_names=tuple(f"{triple:03d}" for triple in range(1000)),
+        digests={
+            "train": "9991b959ae317d77ee4e3fcc8486df5c69fdfc949abb2899527e54cb662d72bb",
+            "test": "afa56c0a4ad997153601364e0055ec559ca4b21fed5e708d65a7052f87d64fec",
+        },
+        stacked="mnist",
     ),
 }
 """Every dataset known by name. Others work too: give their path."""
