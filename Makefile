@@ -65,10 +65,10 @@ load: .venv-dev/.installed ## Load-test the service; fails when it is worse than
 bench: .venv/.installed .venv-dev/.installed ## Measure the service beside others; writes docs/benchmarks.md (half an hour)
 	$(DEV) -m load_tests.bench $(ARGS)
 
-overload: .venv/.installed .venv-dev/.installed ## Ask five times what the service can do, for a minute, three times: a part of the chaos (8 minutes)
+overload: .venv/.installed .venv-dev/.installed ## Ask five times what the service can do, for a minute, three times: a part of the chaos (12 minutes)
 	$(DEV) -m load_tests.chaos --only overload $(ARGS)
 
-chaos: .venv/.installed .venv-dev/.installed ## Do the service harm, and see what it promised (15 minutes; ARGS="--only waves")
+chaos: .venv/.installed .venv-dev/.installed ## Do the service harm, and see what it promised (20 minutes; ARGS="--only waves")
 	$(DEV) -m load_tests.chaos $(ARGS)
 
 soak: .venv/.installed .venv-dev/.installed ## Everything for 20 minutes: nothing may grow (ARGS="--minutes 2")

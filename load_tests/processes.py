@@ -115,6 +115,16 @@ def together(each: Iterable[Held]) -> Held:
     )
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU that a process and all that is now below it have had."""
+    used = 0.0
+    for process in _tree(pid):
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            used += times.user + times.system
+    return used
+
+
 def client_ports(pid: int) -> set[int]:
     """Of the other side of a process's open connections."""
     with suppress(psutil.NoSuchProcess):

@@ -106,6 +106,8 @@ PARTS = {
         _slow,
     ),
     "overload": Part(
-        "requests of 64 images, five times as many as the service can do, for a minute, three times", beyond
+        "requests of 64 images, five times as many as the service can do, for a minute, three times; before and "
+        "after each of them closed loops, and arrivals at rates near what these had",
+        beyond,
     ),
 }

@@ -8,12 +8,15 @@ import pytest
 
 from load_tests.chaos import page
 from load_tests.chaos.answers import back_s, goodput, p99_ms, rate
+from load_tests.chaos.below import Below
+from load_tests.chaos.beyond import Beyond
 from load_tests.chaos.kills import Kill, Kills, Stop
 from load_tests.chaos.promises import Figures
 from load_tests.chaos.reloads import Reloads
 from load_tests.chaos.slow import Slow
 from load_tests.chaos.storms import Wave
 from load_tests.generator import Answer
+from load_tests.overload import Overloaded
 from load_tests.processes import Held
 from load_tests.soak import page as soak_page
 from load_tests.soak.traffic import Sample, Soak
@@ -79,6 +82,44 @@ SLOW = Slow(
 )
 
 
+def arriving(offered_rps: float, goodput_rps: float, refused: int = 0) -> Overloaded:
+    """All of whom were told when to come did, and 95 of 100 found room."""
+    return Overloaded(
+        offered_rps=offered_rps,
+        goodput_rps=goodput_rps,
+        sent=1000,
+        accepted=1000 - refused,
+        refused=refused,
+        refused_without_time=0,
+        other={},
+        returned=100,
+        returned_accepted=95,
+        p50_ms=100.0,
+        p99_ms=1000.0,
+        health_asked=10,
+        health_failed=0,
+        health_p99_ms=199.0,
+    )
+
+
+# Below saturation 96 are kept up with at most; at 98 some are refused, so what comes of it counts for nothing.
+BELOW = Below((99.0, 101.0), 2.0, 200, (arriving(90, 90), arriving(96, 96), arriving(100, 98, refused=5)))
+LOAD = arriving(500, 90.0, refused=900)
+BEYOND = Beyond((BELOW, BELOW), (LOAD,), cpu_ms_per_answer_beyond=11.0, cpu_us_per_refusal=30.0)
+
+
+def slower(goodput_rps: float) -> Beyond:
+    """Where a load is answered so; another, that is answered well, does not make up for it."""
+    loops = replace(BELOW, loops_rps=(95.0,))
+    return replace(BEYOND, below=(loops,) * 3, rounds=(replace(LOAD, goodput_rps=goodput_rps), LOAD))
+
+
+def below(goodput_rps: float) -> Beyond:
+    """Where one more rate was kept up with, after the load."""
+    more = replace(BELOW, arrivals=(*BELOW.arrivals, arriving(goodput_rps, goodput_rps)))
+    return replace(BEYOND, below=(BELOW, more))
+
+
 def soak(*uss_bytes: int, descriptors: int = 50, **fields: object) -> Soak:
     """Memory in 20 samples, of which the first 5 are the warm-up and each further 3 have one of the values.
 
@@ -96,7 +137,7 @@ def soak(*uss_bytes: int, descriptors: int = 50, **fields: object) -> Soak:
 SOAK = soak(1000, 5000, 1, 1, 1019)
 
 
-@pytest.mark.parametrize("good", [KILLS, STOP, RELOADS, WAVE, SLOW, SOAK])
+@pytest.mark.parametrize("good", [KILLS, STOP, RELOADS, WAVE, SLOW, BEYOND, below(100.0), slower(86.4), SOAK])
 def test_what_is_just_good_enough_is(good: Figures) -> None:
     assert [promise for promise in good.promises() if not promise.kept] == []
 
@@ -127,6 +168,21 @@ def test_what_is_just_good_enough_is(good: Figures) -> None:
         (replace(SLOW, readers_ended=1), "cut off"),
         (replace(SLOW, after=Held(104, 51, 9)), "descriptors come back"),
         (replace(SLOW, after=Held(106, 50, 9)), "descriptors come back"),
+        (below(100.1), "of the best goodput below saturation"),
+        (slower(86.3), "of the best goodput below saturation"),
+        (
+            replace(BEYOND, below=(replace(BELOW, arrivals=BELOW.arrivals[2:]),) * 2),
+            "of the best goodput below saturation",
+        ),
+        (replace(BEYOND, below=(replace(BELOW, loops_rps=(101.0,)),) * 2), "of what closed loops have"),
+        (replace(BEYOND, rounds=(replace(LOAD, p99_ms=4000.0),)), "waits no longer"),
+        (replace(BEYOND, rounds=(replace(LOAD, p99_ms=None),)), "waits no longer"),
+        (replace(BEYOND, rounds=(replace(LOAD, refused_without_time=1),)), "are told when to come"),
+        (replace(BEYOND, rounds=(replace(LOAD, other={"reset": 1}),)), "are told when to come"),
+        (replace(BEYOND, rounds=(replace(LOAD, returned_accepted=94),)), "are told when to come"),
+        (replace(BEYOND, rounds=(replace(LOAD, returned=0, returned_accepted=0),)), "are told when to come"),
+        (replace(BEYOND, rounds=(replace(LOAD, health_failed=1),)), "answer 200 all the while"),
+        (replace(BEYOND, rounds=(replace(LOAD, health_p99_ms=200.0),)), "answer 200 all the while"),
         (soak(1000, 1, 1, 1, 1020), "memory grows by less"),
         (soak(1000, 1, 1, 1, 1000, descriptors=51), "descriptors and threads"),
         (soak(1000, 1, 1, 1, 1000, unexpected={"sample: 500": 1}), "the answer that it should get"),

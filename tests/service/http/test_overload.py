@@ -9,12 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from load_tests.chaos.below import LOOP_S, PARTS, below
 from load_tests.generator import Load, run
 from load_tests.overload import IMAGES, REQUEST, overload
 from service.admission import KEPT_S
 from service.telemetry.record import FLUSH_S
 from tests.service.http.test_bad_requests import assert_problem
-from tests.service.server import ROOT, serve
+from tests.service.server import ROOT, running, serve
 
 QUEUED_IMAGES = 512
 NPY = {"Accept": "application/x-npy"}
@@ -56,6 +57,20 @@ def test_beyond_saturation_some_are_told_when_to_come_and_the_rest_are_served_as
     assert beyond.health_p99_ms is not None
     assert beyond.health_p99_ms < 1000
     assert metric(url, "latentry_queue_images") == 0
+
+
+def test_below_saturation_what_arrives_is_answered(tmp_path: Path) -> None:
+    with running(ROOT / "models", tmp_path, workers=1) as service:
+        found = below(port(service.url), service.process.pid, loops=2, arrivals_s=1.0)
+    [first, second] = found.loops_rps
+    mean_rps = (first + second) / 2
+    assert found.answers == pytest.approx(mean_rps * 2 * LOOP_S, rel=0.1)
+    assert 0 < found.cpu_s < 2 * LOOP_S * 8  # of fewer cores than these
+    assert [told.offered_rps for told in found.arrivals] == pytest.approx([part * mean_rps for part in PARTS])
+    for told in found.arrivals:
+        assert told.other == {}
+        assert told.accepted + told.refused == told.sent + told.returned > 0
+        assert 0.3 * mean_rps < told.goodput_rps < 1.1 * told.offered_rps
 
 
 def test_who_has_left_is_not_computed_for(tmp_path: Path) -> None:
