@@ -118,7 +118,7 @@ def test_a_correction_is_of_the_weights_it_was_fitted_to(tmp_path: Path) -> None
 def test_evaluating_a_run_corrects_its_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The published networks, as a run that has no correction yet."""
     for name in ("config.json", "checkpoint.safetensors"):
-        (tmp_path / name).write_bytes((MODELS / "mnist-gan" / "2" / name).read_bytes())
+        (tmp_path / name).write_bytes((MODELS / "mnist-gan" / "3" / name).read_bytes())
     monkeypatch.setattr("training.evaluation.samples.SAMPLES", 1000)
     monkeypatch.setattr("training.fitted_correction.LEAST", 3)
     assert main(["evaluate", str(tmp_path), "--data", str(MINI), "--device", "cpu"]) == 0

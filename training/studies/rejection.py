@@ -1,4 +1,4 @@
-"""A GAN's samples, chosen by its own discriminator: by the score as it is served, and set right in each class."""
+"""A GAN's samples, chosen by its own discriminator: by its score as it is, set right in each class, and as served."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ from training.studies.quality import mnist_features, quality
 from training.studies.rejection_page import headline, page
 from training.studies.served import served
 from training.studies.study import Arrays, Device, Outcome, Run, Study
+from training.studies.uncorrected import uncorrected
 
-DISCRIMINATOR = "mnist-gan/2"
-SOURCES = {"gan": ("mnist-gan/2", "normal"), "vae": ("mnist-vae/2", "fitted")}
+GAN = "mnist-gan/3"
+SOURCES = {"gan": (GAN, "normal"), "vae": ("mnist-vae/2", "fitted")}
 """Name -> the model, and the prior of its latents."""
 SEEDS = (1, 2, 3)
 """Of the samples that are measured; not `SEED`, whose samples the calibration was fitted to."""
 CHUNK = 1_000
 CLASSES = 10
 SHOWN = 60
-RULES = ("served", "by_class")
-"""By the score as it is served; by it less `class_log_odds`."""
-CORRECTED = "mnist-gan/3"
-"""The same networks, with a correction of its own in the graph of its score; see `training/class_correction.py`."""
+RULES = ("uncorrected", "by_class", "served")
+"""By the score without a correction; by it less `class_log_odds`; as it is served, with a correction in its graph (see
+`training/class_correction.py`)."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,19 +41,14 @@ def plan(quick: bool) -> list[Run]:
     keeps = {"gan": [1.0, 0.5], "vae": [1.0]}
     sizes = {"samples": samples, "neighbour_samples": neighbours, "fitted_samples": fitted}
     seeds = SEEDS[:1] if quick else SEEDS
-    runs = [
+    return [
         Run(
             f"{source}-seed{seed}",
-            {"model": model, "prior": prior, "discriminator": DISCRIMINATOR, "keep": keeps[source], **sizes},
+            {"model": model, "prior": prior, "discriminator": GAN, "keep": keeps[source], **sizes},
             (seed,),
         )
         for source, (model, prior) in SOURCES.items()
         for seed in seeds
-    ]
-    corrected = {"model": CORRECTED, "prior": "normal", "discriminator": CORRECTED, "rules": ["served"]}
-    sizes = {"samples": samples, "neighbour_samples": neighbours}
-    return runs + [
-        Run(f"corrected-seed{seed}", {**corrected, "keep": [1.0], **sizes}, (seed,)) for seed in seeds
     ]
 
 
@@ -79,7 +74,6 @@ def execute(run: Run, device: Device) -> Outcome:
     _, real = mnist_features(n, device)
     proposals = propose(config, seed, device)
     features, labels = proposals.features, proposals.labels
-    served_ratio = np.exp(proposals.log_odds["served"])
     classes = {"data": data_fractions(), "plain": fractions(labels[:n])}
     results: dict[str, Any] = {"plain": measured(real, features[:n], neighbours)}
     for rule, log_odds in proposals.log_odds.items():
@@ -92,14 +86,17 @@ def execute(run: Run, device: Device) -> Outcome:
             }
             classes[f"{rule} {keep:g}"] = fractions(labels[chosen])
     results["class_fractions"] = {name: values.tolist() for name, values in classes.items()}
-    results["class_mean_ratio"] = [float(served_ratio[labels == c].mean()) for c in range(CLASSES)]
-    shown = config["model"] == DISCRIMINATOR and seed == SEEDS[0]
+    results["class_mean_ratio"] = {
+        rule: [float(np.exp(log_odds[labels == c]).mean()) for c in range(CLASSES)]
+        for rule, log_odds in proposals.log_odds.items()
+    }
+    shown = config["model"] == GAN and seed == SEEDS[0]
     return Outcome(results, [], pictures(proposals, max(strengths)) if shown else {})
 
 
 def pictures(proposals: Proposals, keep: float) -> Arrays:
     """The first samples, the first that are kept of them and the first that are not."""
-    kept = is_kept(proposals.log_odds["by_class"], proposals.uniform, keep)
+    kept = is_kept(proposals.log_odds["served"], proposals.uniform, keep)
     images = proposals.images[:, 0]
     return {"all": images[:SHOWN], "kept": images[kept][:SHOWN], "rejected": images[~kept][:SHOWN]}
 
@@ -107,33 +104,32 @@ def pictures(proposals: Proposals, keep: float) -> Arrays:
 def propose(config: Mapping[str, Any], seed: int, device: Device) -> Proposals:
     """Enough samples for every rule to keep `samples` of them at the smallest `keep`."""
     space, _ = mnist_features(config["samples"], device)
-    discriminator = served(config["discriminator"])
-    calibration = discriminator.calibration()
-    rules = config.get("rules", RULES)
-    shift = None
-    if "by_class" in rules:
-        shift = fitted_shift(
-            config["model"], config["prior"], config["fitted_samples"], config["samples"], device
-        )
+    plain, corrected = uncorrected(config["discriminator"], device), served(config["discriminator"])
+    plain_calibration, calibration = plain.calibration(), corrected.calibration()
+    shift = fitted_shift(
+        config["model"], config["prior"], config["fitted_samples"], config["samples"], device
+    )
     generator, uniforms = torch.Generator().manual_seed(seed), np.random.default_rng([seed, 1])
     chunks: list[Proposals] = []
-    kept = dict.fromkeys(rules, 0)
+    kept = dict.fromkeys(RULES, 0)
     while min(kept.values()) < config["samples"]:
         images = served(config["model"]).sample(CHUNK, generator, config["prior"])
         features, labels = space(torch.from_numpy(images))
-        odds = calibration(discriminator.logits(images))
-        log_odds = {"served": odds}
-        if shift is not None:
-            log_odds["by_class"] = odds - shift[labels]
+        odds = plain_calibration(plain.logits(images))
+        log_odds = {
+            "uncorrected": odds,
+            "by_class": odds - shift[labels],
+            "served": calibration(corrected.logits(images)),
+        }
         chunks.append(Proposals(images, features, labels, log_odds, uniforms.random(CHUNK)))
         kept = {
-            rule: kept[rule] + len(chunks[-1].first_kept(rule, min(config["keep"]), CHUNK)) for rule in rules
+            rule: kept[rule] + len(chunks[-1].first_kept(rule, min(config["keep"]), CHUNK)) for rule in RULES
         }
     return Proposals(
         np.concatenate([chunk.images for chunk in chunks]),
         np.concatenate([chunk.features for chunk in chunks]),
         np.concatenate([chunk.labels for chunk in chunks]),
-        {rule: np.concatenate([chunk.log_odds[rule] for chunk in chunks]) for rule in rules},
+        {rule: np.concatenate([chunk.log_odds[rule] for chunk in chunks]) for rule in RULES},
         np.concatenate([chunk.uniform for chunk in chunks]),
     )
 
@@ -148,7 +144,7 @@ def fitted_shift(model: str, prior: str, fitted: int, samples: int, device: Devi
     """`class_log_odds` of `fitted` samples of `SEED`, against the even-numbered test images."""
     space, _ = mnist_features(samples, device)
     images = served(model).sample(fitted, torch.Generator().manual_seed(SEED), prior)
-    discriminator = served(DISCRIMINATOR)
+    discriminator = uncorrected(GAN, device)
     log_odds = discriminator.calibration()(discriminator.logits(images))
     return class_log_odds(log_odds, space(torch.from_numpy(images))[1], data_fractions())
 

@@ -10,7 +10,11 @@ from training.studies.pages import mean_sd, table
 from training.studies.study import Record
 
 SOURCES = {"gan": "GAN", "vae": "VAE, fitted prior"}
-RULES = {"served": "the served score", "by_class": "the score set right in each class"}
+RULES = {
+    "uncorrected": "the plain score",
+    "by_class": "the score set right in each class",
+    "served": "the served score",
+}
 METRICS = ("fd", "fd_odd", "precision", "recall", "density", "coverage")
 PUBLISHED = (
     ("ImageNet, SAGAN: IS", "62.36", "76.08", "Azadi et al. 2019, abstract"),
@@ -21,26 +25,15 @@ PUBLISHED = (
 def headline(records: Sequence[Record]) -> str:
     keep = f"{max(_keeps(records, 'gan')):g}"
     model = _of(records, "gan")[0].run.config["discriminator"]
-    plain, served, right = (
-        _values(records, "gan", *where)
-        for where in (("plain", "fd"), ("served", keep, "fd"), ("by_class", keep, "fd"))
-    )
-    rate, served_rate = (
-        _values(records, "gan", rule, keep, "acceptance_rate") for rule in ("by_class", "served")
-    )
+    fds = {rule: mean_sd(_values(records, "gan", rule, keep, "fd")) for rule in RULES}
+    rates = {rule: _percent(_values(records, "gan", rule, keep, "acceptance_rate")) for rule in RULES}
     return (
-        f"Chosen by its discriminator's score as {model} serves it, the GAN's samples get worse: "
-        f"{_percent(served_rate)} are kept, with an FD of {mean_sd(served)}; that of all samples is {mean_sd(plain)}. "
+        f"Chosen by the score of its discriminator, the samples of {model} get worse: "
+        f"{rates['uncorrected']} are kept, with an FD of {fds['uncorrected']}; that of all samples is "
+        f"{mean_sd(_values(records, 'gan', 'plain', 'fd'))}. "
         "The score is calibrated over all digits together, but favours some of them. Set right in each digit, the "
-        f"same score keeps {_percent(rate)}, with an FD of {mean_sd(right)}. {_as_served_now(records)}"
-    )
-
-
-def _as_served_now(records: Sequence[Record]) -> str:
-    model = _of(records, "corrected")[0].run.config["model"]
-    rate, fd = (_values(records, "corrected", "served", "1", metric) for metric in ("acceptance_rate", "fd"))
-    return (
-        f"{model}, whose score has such numbers inside, keeps {_percent(rate)}, with an FD of {mean_sd(fd)}."
+        f"same score keeps {rates['by_class']}, with an FD of {fds['by_class']}. As it is served, with such numbers "
+        f"inside its graph, it keeps {rates['served']}, with an FD of {fds['served']}."
     )
 
 
@@ -52,8 +45,8 @@ def page(records: Sequence[Record], folder: Path) -> str:
     name = folder.name
     return f"""
 A sample x is kept with probability min(1, keep r(x)), r = p_data / p_model: the rule of `/sample`'s option `keep`.
-The discriminator is that of {config["discriminator"]}, as it is served. `keep` is 1 / M of rejection sampling: the mean
-of r over the model's samples is 1, so about `keep` of them are kept, less what min(1, .) cuts off.
+The discriminator is that of {config["discriminator"]}. `keep` is 1 / M of rejection sampling: the mean of r over the
+model's samples is 1, so about `keep` of them are kept, less what min(1, .) cuts off.
 
 {_results(records)}
 
@@ -62,17 +55,19 @@ Mean ± sd over {len(_of(records, "gan"))} seed(s) of the samples, {config["samp
 does not compare with Inception's FID. Precision and recall (k = 3), density and coverage (k = 5):
 {config["neighbour_samples"]:,} against {config["neighbour_samples"]:,}.
 
-What is fitted is not what is measured: the published calibration was fitted to the even-numbered test images and to
-samples of seed 0, and so were the ten numbers that set it right in each class ({config["fitted_samples"]:,} samples).
-The samples measured here have other seeds.
+The plain score is the discriminator's logit, calibrated; set right in each class, it has ten numbers less, one a digit
+of the classifier; the served score has such numbers inside its graph. What is fitted is not what is measured: all
+calibrations were fitted to the even-numbered test images and to samples of seed 0, and so were the ten numbers
+({config["fitted_samples"]:,} samples). The samples measured here have other seeds.
 
 ![FD and acceptance rate]({name}/distances.png)
 
-## Why the served score makes the GAN worse
+## Why the plain score makes the GAN worse
 
 {_table_classes(records)}
 
-The mean of r over all of the GAN's samples is {mean_sd(_values(records, "gan", "served", "mean_ratio"))}; it must be 1:
+The mean of r over all of the GAN's samples is
+{mean_sd(_values(records, "gan", "uncorrected", "mean_ratio"))}; it must be 1:
 on average the score is right. Over the samples of one digit it should be the digit's fraction of the data over its
 fraction of the samples, which is near 1 for each; it is not. So rejection sampling moves weight between digits that
 already had their share, and the FD sees that before it sees what became better. The score divided by ten numbers, one a
@@ -102,19 +97,19 @@ Of another model, of other data, in other features: what compares is the directi
 
 
 def _served_now(records: Sequence[Record]) -> str:
-    found = _of(records, "corrected")
-    model, before = found[0].run.config["model"], _of(records, "gan")[0].run.config["discriminator"]
-    ratios, were = (
-        np.array([r.outcome.results["class_mean_ratio"] for r in _of(records, source)]).mean(0)
-        for source in ("corrected", "gan")
-    )
+    ratios, were = (_class_mean_ratio(records, rule) for rule in ("served", "uncorrected"))
     return (
-        f"{model} has the networks of {before}, and such numbers inside the graph of its score: what is taken from "
-        "the logit is weighted by how probable each digit is, as read linearly off the discriminator's own features, "
-        "and the calibration comes after it (both fitted to the even-numbered test images and samples of seed 0). "
-        f"Over the samples of one digit the mean of r is {ratios.min():.2f} to {ratios.max():.2f}, where it was "
-        f"{were.min():.2f} to {were.max():.2f}. {_as_served_now(records)}"
+        "What is taken from the logit is weighted by how probable each digit is, as read linearly off the "
+        "discriminator's own features, and the calibration comes after it. Over the samples of one digit the mean of "
+        f"r is {ratios.min():.2f} to {ratios.max():.2f}, where it was {were.min():.2f} to {were.max():.2f}."
     )
+
+
+def _class_mean_ratio(records: Sequence[Record], rule: str) -> np.ndarray:
+    """Of each class of the GAN's samples, mean over the seeds."""
+    values = [r.outcome.results["class_mean_ratio"][rule] for r in _of(records, "gan")]
+    mean: np.ndarray = np.array(values).mean(0)
+    return mean
 
 
 def _of_the_vae(records: Sequence[Record]) -> str:
@@ -124,11 +119,11 @@ def _of_the_vae(records: Sequence[Record]) -> str:
         kept = (_values(records, "vae", rule, keep, metric) for rule in RULES)
         return [mean_sd(values) for values in (_values(records, "vae", "plain", metric), *kept)]
 
-    (plain, by_score, right), (plain_odd, by_score_odd, right_odd) = shown("fd"), shown("fd_odd")
+    (plain, *by_rule), odd = shown("fd"), shown("fd_odd")
+    kept = ", ".join(f"by {label}, {fd}" for label, fd in zip(RULES.values(), by_rule, strict=True))
     return (
-        f"The FD of the VAE's samples is {plain}; of those kept by {RULES['served']}, {by_score}, and by "
-        f"{RULES['by_class']} (ten numbers fitted to the VAE's samples), {right}. Against the odd-numbered test "
-        f"images: {plain_odd}, {by_score_odd} and {right_odd}."
+        f"The FD of the VAE's samples is {plain}; of those kept {kept} (the ten numbers of the second are fitted to "
+        f"the VAE's samples). Against the odd-numbered test images: {', '.join(odd)}."
     )
 
 
@@ -143,9 +138,6 @@ def _results(records: Sequence[Record]) -> str:
         rows.append([f"**{title}**: all", "", "1", *cells])
         for rule, label in RULES.items():
             rows += [row(f"{title}: {label}", source, rule, f"{k:g}") for k in _keeps(records, source)]
-        if source == "gan":
-            served_now = _of(records, "corrected")[0].run.config["model"]
-            rows.append(row(f"{title}: the score of {served_now}", "corrected", "served", "1"))
     return table(
         ["samples", "keep", "acceptance", "FD", "FD, odd half", "precision", "recall", "density", "coverage"],
         rows,
@@ -153,15 +145,13 @@ def _results(records: Sequence[Record]) -> str:
 
 
 def _table_classes(records: Sequence[Record]) -> str:
-    found = _of(records, "gan")
     keep = f"{max(_keeps(records, 'gan')):g}"
-    ratios = np.array([r.outcome.results["class_mean_ratio"] for r in found]).mean(0)
+    ratios = _class_mean_ratio(records, "uncorrected")
     rows = [["mean r of its samples", *(f"{v:.2f}" for v in ratios)]]
     for key, label in (
         ("data", "fraction of the data, %"),
         ("plain", "of all samples, %"),
-        (f"served {keep}", f"of those kept by {RULES['served']}, %"),
-        (f"by_class {keep}", f"of those kept by {RULES['by_class']}, %"),
+        *((f"{rule} {keep}", f"of those kept by {label}, %") for rule, label in RULES.items()),
     ):
         rows.append([label, *(f"{100 * v:.1f}" for v in _fractions(records, key))])
     return table([f"keep = {keep}", *(str(c) for c in range(len(ratios)))], rows)
@@ -172,7 +162,7 @@ def _distances(records: Sequence[Record], path: Path) -> None:
     for place, (source, title) in zip(places, SOURCES.items(), strict=True):
         plain = _values(records, source, "plain", "fd")
         place.axhline(float(np.mean(plain)), color=COLOURS[6], linestyle=":", linewidth=1)
-        for colour, up, (rule, label) in zip(COLOURS[1:], (4, -13), RULES.items(), strict=False):
+        for colour, up, (rule, label) in zip(COLOURS[1:], (4, -13, 4), RULES.items(), strict=False):
             keeps = [f"{keep:g}" for keep in _keeps(records, source)]
             rates = [_values(records, source, rule, keep, "acceptance_rate") for keep in keeps]
             fds = [_values(records, source, rule, keep, "fd") for keep in keeps]
@@ -195,7 +185,7 @@ def _distances(records: Sequence[Record], path: Path) -> None:
         place.set_ylim(0, 1.15 * place.dataLim.y1)
     places[0].set_ylabel("FD, squared feature units")
     handles, labels = places[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     save(figure, path)
 
 
@@ -204,10 +194,14 @@ def _classes(records: Sequence[Record], path: Path) -> None:
     figure, place = axes(width=8.0, height=3.2)
     data = _fractions(records, "data")
     kinds = {"plain": "all samples"} | {f"{rule} {keep}": f"kept by {label}" for rule, label in RULES.items()}
-    x, width = np.arange(len(data)), 0.27
+    x, width = np.arange(len(data)), 0.8 / len(kinds)
     for i, (key, label) in enumerate(kinds.items()):
         place.bar(
-            x + (i - 1) * width, _fractions(records, key) / data, width * 0.94, color=COLOURS[i], label=label
+            x + (i - (len(kinds) - 1) / 2) * width,
+            _fractions(records, key) / data,
+            width * 0.94,
+            color=COLOURS[i],
+            label=label,
         )
     place.axhline(1, color="#222222", linewidth=1)
     place.set_xticks(x, [str(c) for c in x])
@@ -215,7 +209,7 @@ def _classes(records: Sequence[Record], path: Path) -> None:
     place.set_title(f"Which digits are kept of the GAN's samples, keep = {keep}")
     place.grid(False, axis="x")
     place.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     save(figure, path)
 
 
