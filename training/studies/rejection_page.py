@@ -28,7 +28,7 @@ def headline(records: Sequence[Record]) -> str:
     fds = {rule: mean_sd(_values(records, "gan", rule, keep, "fd")) for rule in RULES}
     rates = {rule: _percent(_values(records, "gan", rule, keep, "acceptance_rate")) for rule in RULES}
     return (
-        f"Chosen by the score of its discriminator, the samples of {model} get worse: "
+        f"Chosen by the plain score of its discriminator, the samples of {model} get worse: "
         f"{rates['uncorrected']} are kept, with an FD of {fds['uncorrected']}; that of all samples is "
         f"{mean_sd(_values(records, 'gan', 'plain', 'fd'))}. "
         "The score is calibrated over all digits together, but favours some of them. Set right in each digit, the "
@@ -158,7 +158,7 @@ def _table_classes(records: Sequence[Record]) -> str:
 
 
 def _distances(records: Sequence[Record], path: Path) -> None:
-    figure, places = axes(1, len(SOURCES), width=9.0, height=3.6)
+    figure, places = axes(1, len(SOURCES), width=9.0, height=3.9)
     for place, (source, title) in zip(places, SOURCES.items(), strict=True):
         plain = _values(records, source, "plain", "fd")
         place.axhline(float(np.mean(plain)), color=COLOURS[6], linestyle=":", linewidth=1)
@@ -181,17 +181,17 @@ def _distances(records: Sequence[Record], path: Path) -> None:
                     ha="right",
                 )
         place.plot([1.0] * len(plain), plain, "o", color=COLOURS[0], markersize=5, label="all samples")
-        place.set(title=title, xlabel="acceptance rate", xlim=(1.05, 0.4))
+        place.set(title=title, xlabel="acceptance rate", xlim=(1.05, 0.38))
         place.set_ylim(0, 1.15 * place.dataLim.y1)
     places[0].set_ylabel("FD, squared feature units")
     handles, labels = places[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     save(figure, path)
 
 
 def _classes(records: Sequence[Record], path: Path) -> None:
     keep = f"{max(_keeps(records, 'gan')):g}"
-    figure, place = axes(width=8.0, height=3.2)
+    figure, place = axes(width=8.0, height=3.5)
     data = _fractions(records, "data")
     kinds = {"plain": "all samples"} | {f"{rule} {keep}": f"kept by {label}" for rule, label in RULES.items()}
     x, width = np.arange(len(data)), 0.8 / len(kinds)
@@ -209,7 +209,7 @@ def _classes(records: Sequence[Record], path: Path) -> None:
     place.set_title(f"Which digits are kept of the GAN's samples, keep = {keep}")
     place.grid(False, axis="x")
     place.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     save(figure, path)
 
 
