@@ -12,8 +12,10 @@ from torch import nn
 from tests.training.recipes import MODELS, mini, small
 from training.checkpoint import read_tensors
 from training.config import Config
-from training.loop import train
-from training.player import Batch, Player
+from training.families import build
+from training.families.gan import GAN
+from training.loop import make_players, train
+from training.player import Batch, Player, Progress
 from training.run_dir import RunDir
 
 
@@ -59,6 +61,7 @@ OPTIONS = [
     ("gan", {"gp_lambda": 10.0}),
     ("gan", {"penalty_every": 1}),
     ("gan", {"conditional": True}),
+    ("gan", {"blocks": 1}),
     ("classifier", {"flip": True}),
     ("classifier", {"rotate_degrees": 20}),
     ("classifier", {"shift_pixels": 3}),
@@ -126,6 +129,68 @@ def test_micro_batches_add_up_to_the_batch(parts: int) -> None:
         return network.weight.detach()
 
     torch.testing.assert_close(stepped(parts), stepped(1))
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_reals_and_fakes_are_judged_together_as_they_are_apart(conditional: bool) -> None:
+    torch.manual_seed(0)
+    model = {"coupling": "none", "conditional": conditional, "blocks": 1}
+    gan = build(small("gan", model).model, (1, 28, 28), 10)
+    assert isinstance(gan, GAN)
+    discriminator, of = gan.networks["discriminator"], (torch.arange(4),) if conditional else ()
+    reals, fakes = torch.rand(4, 1, 28, 28), torch.rand(4, 1, 28, 28)
+    with torch.no_grad():
+        real, fake = gan.judge(discriminator, reals, fakes, of)
+        torch.testing.assert_close(real, discriminator(reals, *of))
+        torch.testing.assert_close(fake, discriminator(fakes, *of))
+
+
+def test_a_coupled_discriminator_sees_no_fakes_among_reals() -> None:
+    torch.manual_seed(0)
+    gan = build(small("gan").model, (1, 28, 28), 10)
+    assert isinstance(gan, GAN)
+    reals = torch.rand(4, 1, 28, 28)
+    with torch.no_grad():
+        alone = gan.networks["discriminator"](reals)
+        for fakes in (torch.zeros_like(reals), reals):
+            torch.testing.assert_close(gan.judge(gan.networks["discriminator"], reals, fakes, ())[0], alone)
+
+
+@pytest.mark.parametrize("change", [{"r1_gamma": 9.0}, {"r2_gamma": 9.0}], ids=str)
+def test_each_penalty_is_of_its_own_images(change: dict[str, Any]) -> None:
+    """Where the discriminator is as steep for reals as it is flat for fakes, one penalty alone is felt."""
+    penalties = []
+    for steep_for_reals in (True, False):
+        torch.manual_seed(0)
+        model = {"coupling": "none", "penalty_every": 1, "r1_gamma": 0.0, "r2_gamma": 0.0, **change}
+        config = small("gan", model)
+        gan = build(config.model, (1, 28, 28), 10)
+        assert isinstance(gan, GAN)
+        gan.networks["discriminator"] = Steep(steep_for_reals)
+        players = make_players(gan, config, Fabric(accelerator="cpu", devices=1))
+        before = players["discriminator"].plain.slope.item()
+        # Reals are bright, fakes of an untrained generator are near 1/2.
+        batch = Batch(torch.full((4, 1, 28, 28), 0.9), None)
+        gan.step(players, [batch], Progress(0, 0))
+        gradient = players["discriminator"].optimizer.state_dict()["state"][0]["exp_avg"]
+        penalties.append(abs(float(gradient)))
+        assert before == 1.0
+    felt = penalties[0] > 100 * penalties[1] if "r1_gamma" in change else penalties[1] > 100 * penalties[0]
+    assert felt
+
+
+class Steep(nn.Module):
+    """Has a slope for images of which the first pixel is above 0.7, or for the others."""
+
+    def __init__(self, for_bright: bool) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(1.0))
+        self.for_bright = for_bright
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pixel = images[:, 0, 0, 0]
+        # The value is 0 wherever it is taken: only the slope is there.
+        return self.slope * (pixel - pixel.detach()) * ((pixel > 0.7) == self.for_bright)
 
 
 def test_every_penalty_works_in_mixed_precision(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from training.errors import ConfigError
-from training.residual import Block, ResidualDecoder, ResidualEncoder
+from training.layers import Block
+from training.residual import ResidualDecoder, ResidualEncoder
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 40)])

@@ -1,7 +1,8 @@
 """Generative adversarial network (Goodfellow et al. 2014), with the losses and cures that followed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -18,6 +19,7 @@ from training.networks import (
     class_count,
 )
 from training.player import Batch, Player, Progress, Scalars
+from training.residual import ResidualDecoder
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class GANConfig:
     discriminator_features: int
     """Length of the feature vector before the logit: A of minibatch discrimination."""
     loss: Literal["minimax", "nonsaturating", "hinge", "wasserstein", "relativistic"]
+    blocks: int = 0
+    """Residual blocks of both players at each of two resolutions (`training.residual`); 0: plain convolutions."""
     conditional: bool = False
     """On the class: of the generator by a bias of its first layer, of the discriminator by projection."""
     coupling: Coupling = "none"
@@ -52,6 +56,20 @@ class Generator(Decoder):
         return torch.sigmoid(super().forward(z, labels))
 
 
+class ResidualGenerator(ResidualDecoder):
+    """As `Generator`, of residual blocks and without normalisation: what it draws of z is all that it is told."""
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        return torch.sigmoid(super().forward(z, labels))
+
+
+def _generator(config: GANConfig, shape: ImageShape, classes: int) -> nn.Module:
+    channels, dim = config.generator_channels, config.latent_dim
+    if config.blocks:
+        return ResidualGenerator(shape, channels, dim, config.blocks, classes)
+    return Generator(shape, channels, dim, classes)
+
+
 class GAN:
     averaged: tuple[str, ...] = ("generator",)
 
@@ -60,7 +78,7 @@ class GAN:
         self.classes = class_count(classes, conditional=config.conditional)
         self.discriminator_loss, self.generator_loss = GAN_LOSSES[config.loss]
         self.networks: dict[str, nn.Module] = {
-            "generator": Generator(shape, config.generator_channels, config.latent_dim, self.classes),
+            "generator": _generator(config, shape, self.classes),
             "discriminator": Discriminator(
                 shape,
                 config.discriminator_channels,
@@ -70,6 +88,7 @@ class GAN:
                 config.kernel_dim,
                 config.spectral_norm,
                 self.classes,
+                config.blocks,
             ),
         }
 
@@ -85,23 +104,15 @@ class GAN:
     def _update_discriminator(
         self, generator: Player, discriminator: Player, batches: Sequence[Batch], penalise: bool
     ) -> dict[str, Tensor]:
-        config = self.config
-
         def loss(batch: Batch) -> tuple[Tensor, Scalars]:
             reals, of = batch.images, self._labels(batch)
             with torch.no_grad():
                 fakes = generator.network(self._latents(reals), *of).float()
-            real = discriminator.network(reals, *of).float()
-            fake = discriminator.network(fakes, *of).float()
+            real, fake = self.judge(discriminator.network, reals, fakes, of)
             value = self.discriminator_loss(real, fake)
             scalars = {"loss_d": value, "logit_real": real.mean(), "logit_fake": fake.mean()}
-
-            def critic(images: Tensor) -> Tensor:
-                logits: Tensor = discriminator.plain(images, *of)
-                return logits
-
             if penalise:
-                value = value + config.penalty_every * self._penalty(critic, reals, fakes)
+                value = value + self.config.penalty_every * self._penalty(discriminator, reals, fakes, of)
             return value, scalars
 
         return discriminator.update(batches, loss)
@@ -111,12 +122,10 @@ class GAN:
     ) -> dict[str, Tensor]:
         def loss(batch: Batch) -> tuple[Tensor, Scalars]:
             images, of = batch.images, self._labels(batch)
-            # The plain module: this pass trains the generator, so the discriminator's gradients need no exchange.
-            with discriminator.autocast():
-                fakes = generator.network(self._latents(images), *of)
-                fake = discriminator.plain(fakes, *of).float()
-                needs_real = self.config.loss == "relativistic"
-                real = discriminator.plain(images, *of).float() if needs_real else torch.zeros_like(fake)
+            # Not the wrapped module: this pass trains the generator, the discriminator's gradients need no exchange.
+            fake = self._plain(discriminator, of, generator.network(self._latents(images), *of))
+            needs_real = self.config.loss == "relativistic"
+            real = self._plain(discriminator, of, images) if needs_real else torch.zeros_like(fake)
             value = self.generator_loss(real, fake)
             return value, {"loss_g": value}
 
@@ -129,17 +138,37 @@ class GAN:
         """What networks are told beside images or latents: fakes are of the classes of the reals beside them."""
         return (batch.labels,) if self.classes and batch.labels is not None else ()
 
-    def _penalty(self, critic: Callable[[Tensor], Tensor], reals: Tensor, fakes: Tensor) -> Tensor:
-        """The sum of the penalties asked for, in float32: their second derivatives overflow in less."""
-        config = self.config
-        penalty = torch.zeros((), device=reals.device)
-        if config.r1_gamma:
-            penalty = penalty + config.r1_gamma / 2 * zero_centred_penalty(critic, reals)
-        if config.r2_gamma:
-            penalty = penalty + config.r2_gamma / 2 * zero_centred_penalty(critic, fakes)
+    def _penalty(self, discriminator: Player, reals: Tensor, fakes: Tensor, of: tuple[Tensor, ...]) -> Tensor:
+        """The sum of the penalties asked for."""
+        config, penalty = self.config, torch.zeros((), device=reals.device)
+        critic = partial(self._plain, discriminator, of)
+        if config.coupling == "none" and config.r1_gamma == config.r2_gamma > 0:
+            # Both in one pass: the mean over reals and fakes together, twice.
+            critic_of_both = partial(self._plain, discriminator, _twice(of))
+            penalty = config.r1_gamma * zero_centred_penalty(critic_of_both, torch.cat([reals, fakes]))
+        else:
+            if config.r1_gamma:
+                penalty = penalty + config.r1_gamma / 2 * zero_centred_penalty(critic, reals)
+            if config.r2_gamma:
+                penalty = penalty + config.r2_gamma / 2 * zero_centred_penalty(critic, fakes)
         if config.gp_lambda:
             penalty = penalty + config.gp_lambda * gradient_penalty(critic, reals, fakes)
         return penalty
+
+    def judge(
+        self, discriminator: nn.Module, reals: Tensor, fakes: Tensor, of: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of reals and of fakes: of both in one pass, unless those of a batch depend on each other."""
+        if self.config.coupling != "none":
+            return discriminator(reals, *of).float(), discriminator(fakes, *of).float()
+        real, fake = discriminator(torch.cat([reals, fakes]), *_twice(of)).float().chunk(2)
+        return real, fake
+
+    def _plain(self, discriminator: Player, of: tuple[Tensor, ...], images: Tensor) -> Tensor:
+        """Logits in the run's precision, by the module itself."""
+        with discriminator.autocast():
+            logits: Tensor = discriminator.plain(images, *of)
+        return logits.float()
 
     def _latents(self, images: Tensor) -> Tensor:
         return torch.randn(len(images), self.config.latent_dim, device=images.device)
@@ -159,3 +188,8 @@ class GAN:
             "generate": networks["generator"],
             "discriminate": ServedDiscriminator(discriminator, reference),
         }
+
+
+def _twice(of: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """For reals and fakes one after the other, which are of the same classes."""
+    return tuple(labels.repeat(2) for labels in of)
