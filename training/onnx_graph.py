@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.errors import ExportError
+from training.half import halve_initializers
 
 OPSET = 18
 BATCHES = (1, 2, 7, 64)
@@ -131,6 +132,7 @@ def _to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: tupl
     for node in model.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
+    halve_initializers(model)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 

@@ -18,6 +18,7 @@ from training.errors import CheckpointError
 from training.families import Family, build
 from training.families.gan import GAN
 from training.families.vae import VAE
+from training.half import halved, round_weights
 from training.networks import InTurn, ServedDiscriminator
 from training.priors import Mixture
 
@@ -86,7 +87,10 @@ def resolve(target: str) -> Path:
 
 
 def load_trained(folder: Path, data: Dataset, device: torch.device | str = "cpu") -> Trained:
-    """Read the weights in `folder`; `data` is any split of the dataset trained on, for its shape and classes."""
+    """Read the weights in `folder`; `data` is any split of the dataset trained on, for its shape and classes.
+
+    Those of a run are rounded as they would be published.
+    """
     config = load_json(folder / "config.json")
     _, channels, height, width = data.images.shape
     family = build(config.model, (channels, height, width), len(data.class_names or ()))
@@ -95,17 +99,22 @@ def load_trained(folder: Path, data: Dataset, device: torch.device | str = "cpu"
     state = read_state(path, metadata)
     for name, network in family.networks.items():
         load_network(network, tensors, _prefix(family, name), path)
+        if not (folder / "manifest.json").exists():
+            round_weights(network)
         network.to(device).eval().requires_grad_(False)
     prior = priors.read(folder, state.images_seen)
     correction = class_correction.read(folder, state.images_seen)
     return Trained(folder, config, family, family.networks, state, prior, correction)
 
 
-def published_tensors(folder: Path, family: Family) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a checkpoint that `load_trained` reads: no optimiser state, no unaveraged twin."""
-    tensors, metadata = read_tensors(folder / "checkpoint.safetensors")
-    prefixes = tuple(f"{_prefix(family, name)}." for name in family.networks)
-    return {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}, metadata
+def published_tensors(folder: Path, trained: Trained) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What a bundle's checkpoint holds of the run in `folder`: the weights that `trained` has, and the counters."""
+    _, metadata = read_tensors(folder / "checkpoint.safetensors")
+    return {
+        f"{_prefix(trained.family, name)}.{key}": halved(tensor.contiguous())
+        for name, network in trained.networks.items()
+        for key, tensor in network.state_dict().items()
+    }, metadata
 
 
 def _prefix(family: Family, name: str) -> str:

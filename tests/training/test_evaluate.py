@@ -20,10 +20,12 @@ from tests.training.recipes import MINI, mini, small
 from training import card as card_module
 from training import class_correction
 from training.__main__ import main
+from training.checkpoint import read_tensors
 from training.class_correction import ClassCorrection
 from training.config import Config
 from training.errors import CheckpointError, EvaluationError
 from training.evaluate import evaluate_folder
+from training.half import LEAST
 from training.loop import train
 from training.reliability import KINDS, reliability_png
 from training.report import Report
@@ -265,6 +267,12 @@ def test_a_bundles_weights_are_the_averages_that_were_evaluated(
         for name, network in trained.networks.items():
             for key, tensor in network.state_dict().items():
                 assert torch.equal(published.networks[name].state_dict()[key], tensor), (family, name, key)
+        stored, _ = read_tensors(folder / "checkpoint.safetensors")
+        large = [
+            tensor for key, tensor in stored.items() if key.endswith("weight") and tensor.numel() >= LEAST
+        ]
+        assert large
+        assert all(tensor.dtype == torch.float16 for tensor in large), family
 
 
 def test_the_served_graphs_are_the_evaluated_networks(bundles: dict[str, Path]) -> None:

@@ -1,0 +1,64 @@
+"""Weights in half precision: what is rounded, and that no file rounds anything again."""
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from training.half import LEAST, halve_initializers, halved, round_weights
+from training.onnx_graph import export_graph, open_session
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 128), nn.ReLU(), nn.Linear(128, 4))  # 2,048 and 512 weights
+
+
+def test_large_weights_are_rounded_to_the_nearest_half_and_others_left() -> None:
+    before, after = network(), network()
+    round_weights(after)
+    large, small = after[0], after[2]
+    assert torch.equal(large.weight, before[0].weight.half().float())
+    assert not torch.equal(large.weight, before[0].weight)
+    assert large.weight.dtype == torch.float32
+    assert torch.equal(large.bias, before[0].bias)
+    assert torch.equal(small.weight, before[2].weight)
+    again = large.weight.clone()
+    round_weights(after)
+    assert torch.equal(large.weight, again)
+
+
+def test_a_tensor_is_halved_only_where_that_is_exact() -> None:
+    exact = torch.arange(LEAST).float()
+    assert halved(exact).dtype == torch.float16
+    assert torch.equal(halved(exact).float(), exact)
+    for kept in (exact + 2.0**-20, exact[:-1], exact * 1e5, torch.arange(LEAST)):
+        assert halved(kept) is kept
+
+
+def test_a_graph_of_halves_is_half_as_large_and_gives_the_same_bits() -> None:
+    module = network()
+    round_weights(module)
+    x = torch.randn(64, 16)
+    content = export_graph(module, {"z": x}, ("image",)).onnx
+    model = onnx.load_from_string(content)
+    stored = {t.data_type for t in model.graph.initializer if np.prod(t.dims) >= LEAST}
+    assert stored == {onnx.TensorProto.FLOAT16}
+    whole = onnx.load_from_string(content)
+    casts = {node.input[0]: node.output[0] for node in whole.graph.node if node.op_type == "Cast"}
+    assert len(casts) == 1
+    for tensor in whole.graph.initializer:
+        if tensor.name in casts:
+            full = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(full, casts[tensor.name]))
+    kept = [node for node in whole.graph.node if node.op_type != "Cast"]
+    del whole.graph.node[:]
+    whole.graph.node.extend(kept)
+    large = whole.SerializeToString()
+    assert len(large) - len(content) > 2 * 2048 - 200
+    (of_halves,) = open_session(content).run(None, {"z": x.numpy()})
+    (of_floats,) = open_session(large).run(None, {"z": x.numpy()})
+    np.testing.assert_array_equal(of_halves, of_floats)
+    halve_initializers(whole)
+    assert {t.name for t in whole.graph.initializer} == {t.name for t in model.graph.initializer}
