@@ -119,7 +119,7 @@ class Discriminator(nn.Module):
     """Image -> logit. With a coupling layer, the logit of an image depends on its batch.
 
     With classes, `by_class` adds to the logit of an image what speaks for its class: a projection (Miyato & Koyama
-    2018, "cGANs with projection discriminator", eq. 3).
+    2018, "cGANs with projection discriminator", eq. 3). One that `classifies` can also tell the class of an image.
     """
 
     def __init__(
@@ -133,6 +133,7 @@ class Discriminator(nn.Module):
         normalise: bool,
         classes: int = 0,
         blocks: int = 0,
+        classifies: bool = False,
     ) -> None:
         super().__init__()
         trunk = _downsampling_trunk(shape[0], channels, nn.LeakyReLU(0.2), blocks)
@@ -149,6 +150,7 @@ class Discriminator(nn.Module):
                 self.coupling = MinibatchStddev()
         self.head = nn.Linear(features + (self.coupling.out_features if self.coupling else 0), 1)
         self.by_class = nn.Linear(features, classes, bias=False) if classes else None
+        self.classifier = nn.Linear(features, classes) if classifies else None
         if normalise:
             for module in list(self.modules()):
                 if isinstance(module, nn.Conv2d | nn.Linear):
@@ -163,6 +165,13 @@ class Discriminator(nn.Module):
             return logits
         by_class: Tensor = self.by_class(f)
         return logits + by_class.gather(1, labels[:, None]).squeeze(1)
+
+    def classify(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> logits of the classes (N, K). For one that `classifies`."""
+        if self.classifier is None:
+            raise TypeError("this discriminator does not classify")
+        out: Tensor = self.classifier(self.features(images))
+        return out
 
     def features(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, A). The trunk sees [-1, 1]."""

@@ -1,4 +1,4 @@
-"""Residual encoder and decoder of 28 x 28 images, or others of sizes divisible by 4, for models that want more depth."""
+"""Residual encoder and decoder of 28 x 28 images, or of others of sizes divisible by 4."""
 
 from torch import Tensor, nn
 

@@ -12,6 +12,7 @@ from torch import nn
 from tests.training.recipes import MODELS, mini, small
 from training.checkpoint import read_tensors
 from training.config import Config
+from training.errors import ConfigError
 from training.families import build
 from training.families.gan import GAN
 from training.loop import make_players, train
@@ -129,6 +130,21 @@ def test_micro_batches_add_up_to_the_batch(parts: int) -> None:
         return network.weight.detach()
 
     torch.testing.assert_close(stepped(parts), stepped(1))
+
+
+def test_the_weight_of_the_class_trains_both_players(tmp_path: Path) -> None:
+    without = weights(small("gan", {"conditional": True}, images=96), tmp_path / "without")
+    found = weights(small("gan", {"conditional": True, "class_weight": 1.0}, images=96), tmp_path / "with")
+    assert found.keys() - without.keys() == {
+        f"network.discriminator.classifier.{k}" for k in ("weight", "bias")
+    }
+    for name in ("network.generator.by_class.weight", "network.discriminator.trunk.0.0.weight"):
+        assert not torch.equal(found[name], without[name])
+
+
+def test_a_class_that_nobody_is_told_has_no_weight() -> None:
+    with pytest.raises(ConfigError, match=r"class_weight = 1\.0: of a conditional model"):
+        small("gan", {"class_weight": 1.0})
 
 
 @pytest.mark.parametrize("conditional", [False, True])

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from training.losses import GAN_LOSSES, gradient_penalty, zero_centred_penalty
 from training.networks import (
@@ -34,6 +35,11 @@ class GANConfig:
     """Residual blocks of both players at each of two resolutions (`training.residual`); 0: plain convolutions."""
     conditional: bool = False
     """On the class: of the generator by a bias of its first layer, of the discriminator by projection."""
+    class_weight: float = 0.0
+    """Of a cross-entropy: the discriminator learns the class of reals, the generator that fakes are seen as theirs.
+
+    (Odena et al. 2017, AC-GAN.) They are then clearer cases of their class than the data's.
+    """
     coupling: Coupling = "none"
     kernels: int = 32
     """Minibatch discrimination: B."""
@@ -47,6 +53,12 @@ class GANConfig:
     """WGAN-GP's penalty."""
     penalty_every: int = 1
     """Penalties are taken every so many steps, times as strong (Karras et al. 2020, lazy regularisation)."""
+
+    def __post_init__(self) -> None:
+        if self.class_weight and not self.conditional:
+            raise ValueError(
+                f"class_weight = {self.class_weight}: of a conditional model, so conditional must be true"
+            )
 
 
 class Generator(Decoder):
@@ -89,6 +101,7 @@ class GAN:
                 config.spectral_norm,
                 self.classes,
                 config.blocks,
+                config.class_weight > 0,
             ),
         }
 
@@ -111,6 +124,9 @@ class GAN:
             real, fake = self.judge(discriminator.network, reals, fakes, of)
             value = self.discriminator_loss(real, fake)
             scalars = {"loss_d": value, "logit_real": real.mean(), "logit_fake": fake.mean()}
+            if self.config.class_weight:
+                scalars["class_real_nats"] = self._class_nats(discriminator, reals, of)
+                value = value + self.config.class_weight * scalars["class_real_nats"]
             if penalise:
                 value = value + self.config.penalty_every * self._penalty(discriminator, reals, fakes, of)
             return value, scalars
@@ -123,11 +139,16 @@ class GAN:
         def loss(batch: Batch) -> tuple[Tensor, Scalars]:
             images, of = batch.images, self._labels(batch)
             # Not the wrapped module: this pass trains the generator, the discriminator's gradients need no exchange.
-            fake = self._plain(discriminator, of, generator.network(self._latents(images), *of))
+            fakes = generator.network(self._latents(images), *of)
+            fake = self._plain(discriminator, of, fakes)
             needs_real = self.config.loss == "relativistic"
             real = self._plain(discriminator, of, images) if needs_real else torch.zeros_like(fake)
             value = self.generator_loss(real, fake)
-            return value, {"loss_g": value}
+            scalars = {"loss_g": value}
+            if self.config.class_weight:
+                scalars["class_fake_nats"] = self._class_nats(discriminator, fakes, of)
+                value = value + self.config.class_weight * scalars["class_fake_nats"]
+            return value, scalars
 
         discriminator.plain.requires_grad_(False)
         scalars = generator.update(batches, loss)
@@ -169,6 +190,15 @@ class GAN:
         with discriminator.autocast():
             logits: Tensor = discriminator.plain(images, *of)
         return logits.float()
+
+    def _class_nats(self, discriminator: Player, images: Tensor, of: tuple[Tensor, ...]) -> Tensor:
+        """Cross-entropy of the classes that the discriminator reads off images, mean, in nats."""
+        (labels,), network = of, discriminator.plain
+        if not isinstance(network, Discriminator):
+            raise TypeError(f"discriminator is a {type(network).__name__}")
+        with discriminator.autocast():
+            logits = network.classify(images)
+        return cross_entropy(logits.float(), labels)
 
     def _latents(self, images: Tensor) -> Tensor:
         return torch.randn(len(images), self.config.latent_dim, device=images.device)
