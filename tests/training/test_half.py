@@ -10,23 +10,28 @@ from training.half import LEAST, halve_initializers, halved, round_weights
 from training.onnx_graph import export_graph, open_session
 
 
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(16, 128), nn.ReLU(), nn.Linear(128, 4))  # 2,048 and 512 weights
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.large, self.small = nn.Linear(16, 128), nn.Linear(128, 4)  # 2,048 and 512 weights
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.small(self.large(z).relu())
+        return out
 
 
 def test_large_weights_are_rounded_to_the_nearest_half_and_others_left() -> None:
-    before, after = network(), network()
+    before, after = Network(), Network()
     round_weights(after)
-    large, small = after[0], after[2]
-    assert torch.equal(large.weight, before[0].weight.half().float())
-    assert not torch.equal(large.weight, before[0].weight)
-    assert large.weight.dtype == torch.float32
-    assert torch.equal(large.bias, before[0].bias)
-    assert torch.equal(small.weight, before[2].weight)
-    again = large.weight.clone()
+    assert torch.equal(after.large.weight, before.large.weight.half().float())
+    assert not torch.equal(after.large.weight, before.large.weight)
+    assert after.large.weight.dtype == torch.float32
+    assert torch.equal(after.large.bias, before.large.bias)
+    assert torch.equal(after.small.weight, before.small.weight)
+    again = after.large.weight.clone()
     round_weights(after)
-    assert torch.equal(large.weight, again)
+    assert torch.equal(after.large.weight, again)
 
 
 def test_a_tensor_is_halved_only_where_that_is_exact() -> None:
@@ -38,7 +43,7 @@ def test_a_tensor_is_halved_only_where_that_is_exact() -> None:
 
 
 def test_a_graph_of_halves_is_half_as_large_and_gives_the_same_bits() -> None:
-    module = network()
+    module = Network()
     round_weights(module)
     x = torch.randn(64, 16)
     content = export_graph(module, {"z": x}, ("image",)).onnx

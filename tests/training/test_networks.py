@@ -29,7 +29,7 @@ def test_blocks_are_nothing_to_a_discriminator_at_first() -> None:
     deep, flat, images = network(2), network(0), torch.rand(3, 3, 28, 28)
     for part in deep.modules():
         if isinstance(part, Block):
-            torch.nn.init.zeros_(part.second.bias)
+            part.second.get_parameter("bias").data.zero_()
     inherited = [p for name, p in deep.named_parameters() if "first" not in name and "second" not in name]
     for parameter, same in zip(inherited, flat.parameters(), strict=True):
         parameter.data.copy_(same)
