@@ -18,7 +18,7 @@ TORCH := 2.13.0
 export BENTOML_DO_NOT_TRACK := True
 STORE := BENTOML_HOME="$(CURDIR)/.bentoml/store"
 
-.PHONY: help serve test check train evaluate export study speedrun load bench overload chaos soak fuzz inputs bento lock clean
+.PHONY: help serve test check train evaluate export study speedrun peers load bench overload chaos soak fuzz inputs bento lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -58,6 +58,9 @@ study: .venv-dev/.installed ## Reproduce a study of docs/studies: make study NAM
 
 speedrun: .venv-dev/.installed ## Train a GAN until it draws all of 1000 modes, against the clock (five times; ARGS="--seeds 1")
 	$(DEV) -m training speedrun $(ARGS)
+
+peers: .venv-dev/.installed .venv-peers/pythae/.installed ## Ours and what one would otherwise train, for the same time; writes docs/peers.md (ARGS="--minutes 5")
+	$(DEV) -m training peers $(ARGS)
 
 load: .venv-dev/.installed ## Load-test the service; fails when it is worse than load_tests/budgets.toml
 	$(DEV) -m load_tests.run $(ARGS)
@@ -113,4 +116,10 @@ clean: ## Remove caches, reports and builds (environments and runs stay)
 	@$(if $(PYTHON),,$(error Latentry needs Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.11))
 	@$(PYTHON) -m venv --clear .venv-dev
 	@$(DEV) $(PIP_INSTALL) -r $<
+	@touch $@
+
+.venv-peers/pythae/.installed: training/peers/pythae.txt
+	@echo "Installing pythae into .venv-peers/pythae (once; a minute) ..."
+	@$(PYTHON) -m venv --clear .venv-peers/pythae
+	@.venv-peers/pythae/bin/python $(PIP_INSTALL) -r $<
 	@touch $@

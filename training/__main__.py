@@ -1,4 +1,4 @@
-"""Command line: python -m training train | evaluate | export | card | study | speedrun."""
+"""Command line: python -m training train | evaluate | export | card | study | speedrun | peers."""
 
 import argparse
 import sys
@@ -20,6 +20,7 @@ def main(argv: list[str] | None = None) -> int:
         "card": commands.print_card,
         "study": commands.run_studies,
         "speedrun": commands.run_speedrun,
+        "peers": commands.compare_with_peers,
     }
     run = runs[args.pop("command")]
     try:
@@ -96,6 +97,18 @@ def _parser() -> argparse.ArgumentParser:
     speedrun.add_argument("--threads", type=int, help="CPU threads of torch")
     _add_data(speedrun)
     _add_device(speedrun)
+
+    peers = commands.add_parser(
+        "peers", help="train ours and what one would otherwise train for the same time, and compare"
+    )
+    peers.add_argument("--minutes", type=float, default=10, help="of training, each (default: %(default)s)")
+    peers.add_argument("--only", nargs="+", metavar="NAME", help="rows of the table (default: all)")
+    peers.add_argument(
+        "--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)"
+    )
+    peers.add_argument("--threads", type=int, help="CPU threads of torch")
+    _add_data(peers)
+    _add_device(peers)
     return parser
 
 

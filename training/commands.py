@@ -15,6 +15,8 @@ from training.families.gan import GANConfig
 from training.feature_space import FeatureSpace, published_classifier
 from training.files import write_whole
 from training.loop import new_family, train
+from training.peers import compare as peers
+from training.peers import page as peers_page
 from training.report import Report
 from training.run_dir import RunDir
 from training.studies import studies
@@ -189,3 +191,22 @@ def run_speedrun(
         goal=modes,
     )
     print(speedrun_page.write(found, out))
+
+
+def compare_with_peers(
+    *,
+    minutes: float,
+    only: list[str] | None,
+    out: Path,
+    threads: int | None,
+    data: Path | None,
+    device: str,
+) -> None:
+    known = {entry.name for entry in peers.ENTRIES}
+    if unknown := sorted(set(only or ()) - known):
+        raise ConfigError(f"no row {unknown[0]!r}: choose from {', '.join(sorted(known))}")
+    if threads:
+        torch.set_num_threads(threads)
+    where, page = torch.device(_accelerator(device)), out / "peers.md"
+    peers_page.write(peers.compare(minutes, where, out / "peers" / "record.json", only=only, data=data), page)
+    print(page)

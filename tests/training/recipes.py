@@ -1,5 +1,6 @@
 """Small configs and data for tests: every family, trained in a second."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,16 @@ def small(family: str, model: dict[str, Any] | None = None, **changes: Any) -> C
         **changes,
     }
     return parse({**fields, "model": MODELS[family] | (model or {})})
+
+
+def toml(config: Config) -> str:
+    """The recipe of a config."""
+
+    def lines(table: dict[str, Any]) -> str:
+        return "".join(f"{k} = {json.dumps(v)}\n" for k, v in table.items() if not isinstance(v, dict))
+
+    fields = json.loads(config.to_json())
+    return lines(fields) + "".join(f"[{k}]\n{lines(fields[k])}" for k in ("optimizer", "model"))
 
 
 def mini(split: str = "train") -> Dataset:

@@ -1,6 +1,5 @@
 """The speed run: the clock, the goal, and the page that is made of the record."""
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from tests.training.recipes import MINI, mini, small
+from tests.training.recipes import MINI, mini, small, toml
 from training import speedrun_page
 from training.__main__ import main
 from training.config import Config
@@ -35,13 +34,8 @@ def fabric() -> Fabric:
 
 def recipe(tmp_path: Path) -> Path:
     """A little one, as a file."""
-    fields = json.loads(small("gan").to_json()) | {"dataset": "stacked-mnist", "images": 384}
-
-    def toml(table: dict[str, object]) -> str:
-        return "".join(f"{k} = {json.dumps(v)}\n" for k, v in table.items() if not isinstance(v, dict))
-
     path = tmp_path / "little.toml"
-    path.write_text(toml(fields) + "".join(f"[{k}]\n{toml(fields[k])}" for k in ("optimizer", "model")))
+    path.write_text(toml(replace(small("gan"), dataset="stacked-mnist", images=384)))
     return path
 
 

@@ -1,0 +1,92 @@
+"""The VAE of pythae (Chadebec et al. 2022) with its defaults, in an environment of its own.
+
+`python -m training.peers.pythae_vae` runs there: it needs torch, numpy and pythae, and nothing of this project.
+"""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from training.peers.made import Made, Task
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".venv-peers" / "pythae" / "bin" / "python"
+SAMPLES = 26_000
+"""All that are drawn; who asks for fewer has the first."""
+LATENT, BATCH = 16, 64
+
+
+def train(task: "Task") -> "Made":
+    """Raises ConfigError where its environment is missing, CalledProcessError where it failed."""
+    import torch  # noqa: PLC0415 - the other side of this file has no use for these
+
+    from training.errors import ConfigError  # noqa: PLC0415
+    from training.peers.made import Made  # noqa: PLC0415
+
+    if not PYTHON.exists():
+        raise ConfigError(f"{PYTHON.relative_to(ROOT)} is missing: `make peers` installs pythae beside it")
+    np.save(task.scratch / "images.npy", task.data.images)
+    command = [str(PYTHON), __file__, str(task.scratch), str(task.seconds), str(task.seed)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - ours
+    told = json.loads((task.scratch / "told.json").read_text())
+    drawn = torch.from_numpy(np.load(task.scratch / "samples.npy"))
+    return Made(lambda n: drawn[:n], told["parameters"], told["images_seen"])
+
+
+def main(folder: Path, seconds: float, seed: int) -> None:
+    import torch  # noqa: PLC0415
+    from pythae.data.datasets import BaseDataset  # noqa: PLC0415
+    from pythae.models import VAE, VAEConfig  # noqa: PLC0415
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig  # noqa: PLC0415
+    from pythae.trainers.training_callbacks import TrainingCallback  # noqa: PLC0415
+
+    class Clock(TrainingCallback):  # type: ignore[misc]  # pythae has no types
+        """Ends the training when its time is over."""
+
+        steps = 0
+        end = math.inf
+
+        def on_train_begin(self, *_args: Any, **_kwargs: Any) -> None:
+            self.end = time.monotonic() + seconds
+
+        def on_train_step_end(self, *_args: Any, **_kwargs: Any) -> None:
+            self.steps += 1
+            if time.monotonic() >= self.end:
+                raise TimeoutError
+
+    torch.manual_seed(seed)
+    images = torch.from_numpy(np.load(folder / "images.npy")).float() / 255
+    model = VAE(VAEConfig(input_dim=tuple(images.shape[1:]), latent_dim=LATENT, reconstruction_loss="bce"))
+    config = BaseTrainerConfig(
+        output_dir=str(folder / "pythae"),
+        num_epochs=1_000_000,
+        learning_rate=1e-3,
+        per_device_train_batch_size=BATCH,
+        seed=seed,
+        no_cuda=not torch.cuda.is_available(),
+    )
+    clock, data = Clock(), BaseDataset(images, torch.zeros(len(images)))
+    trainer = BaseTrainer(model=model, train_dataset=data, training_config=config, callbacks=[clock])
+    with suppress(TimeoutError):
+        trainer.train()
+    model.eval()
+    z = torch.randn(SAMPLES, LATENT, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        drawn = torch.cat(
+            [model.decoder(part.to(model.device)).reconstruction.cpu() for part in torch.split(z, 500)]
+        )
+    np.save(folder / "samples.npy", (255 * drawn.reshape(-1, *images.shape[1:])).round().byte().numpy())
+    told = {"parameters": sum(p.numel() for p in model.parameters()), "images_seen": BATCH * clock.steps}
+    (folder / "told.json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))
