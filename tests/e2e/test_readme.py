@@ -47,6 +47,8 @@ def test_the_curl_lines_give_the_pictures(url: str, folder: Path) -> None:
     assert sizes == {
         "gan.png": (224, 224),
         "vae.png": (224, 224),
+        "stacked.png": (224, 224),
+        "boots.png": (224, 224),
         "reconstructed.png": (112, 84),
         "path.png": (112, 112),
     }
@@ -111,7 +113,10 @@ def model_row(name: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-@pytest.mark.parametrize("name", ["mnist-ae", "mnist-vae", "mnist-vae-bernoulli", "mnist-gan"])
+@pytest.mark.parametrize(
+    "name",
+    ["mnist-ae", "mnist-vae", "mnist-vae-bernoulli", "mnist-gan", "fashion-gan", "stacked-mnist-gan"],
+)
 def test_the_table_of_models_is_what_was_measured(name: str) -> None:
     assert model_row(name).replace(" – / – ", " – ") in README
 
