@@ -107,7 +107,6 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)"
     )
     peers.add_argument("--threads", type=int, help="CPU threads of torch")
-    _add_data(peers)
     _add_device(peers)
     return parser
 

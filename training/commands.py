@@ -194,19 +194,15 @@ def run_speedrun(
 
 
 def compare_with_peers(
-    *,
-    minutes: float,
-    only: list[str] | None,
-    out: Path,
-    threads: int | None,
-    data: Path | None,
-    device: str,
+    *, minutes: float, only: list[str] | None, out: Path, threads: int | None, device: str
 ) -> None:
     known = {entry.name for entry in peers.ENTRIES}
     if unknown := sorted(set(only or ()) - known):
         raise ConfigError(f"no row {unknown[0]!r}: choose from {', '.join(sorted(known))}")
     if threads:
         torch.set_num_threads(threads)
-    where, page = torch.device(_accelerator(device)), out / "peers.md"
-    peers_page.write(peers.compare(minutes, where, out / "peers" / "record.json", only=only, data=data), page)
-    print(page)
+    rows = peers.compare(
+        minutes, torch.device(_accelerator(device)), out / "peers" / "record.json", only=only
+    )
+    peers_page.write(rows, out / "peers.md")
+    print(out / "peers.md")

@@ -1,30 +1,7 @@
-"""Layers that torch does not have: a residual block, and those that let a discriminator see a batch, not one image."""
+"""Layers that torch does not have: those that let a discriminator see a batch, not one image."""
 
 import torch
 from torch import Tensor, nn
-
-
-class Block(nn.Module):
-    """x + f(x), with f two 3 x 3 convolutions, each after an activation.
-
-    Pre-activation, without normalisation (He et al. 2016, "Identity mappings"); the second convolution starts at zero,
-    so that a network of any depth starts as one of none (Zhang et al. 2019, "Fixup").
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same."""
-        out: Tensor = self.second(activate(self.first(activate(x))))
-        return x + out
-
-
-def activate(x: Tensor) -> Tensor:
-    return nn.functional.leaky_relu(x, 0.2)
 
 
 class MinibatchDiscrimination(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from training.errors import ConfigError
-from training.layers import Block, MinibatchDiscrimination, MinibatchStddev
+from training.layers import MinibatchDiscrimination, MinibatchStddev
 
 ImageShape = tuple[int, int, int]  # C, H, W
 MOST_CLASSES = 50
@@ -132,11 +132,11 @@ class Discriminator(nn.Module):
         kernel_dim: int,
         normalise: bool,
         classes: int = 0,
-        blocks: int = 0,
         classifies: bool = False,
     ) -> None:
         super().__init__()
-        trunk = _downsampling_trunk(shape[0], channels, nn.LeakyReLU(0.2), blocks)
+        activation = nn.LeakyReLU(0.2)
+        trunk = _downsampling_trunk(shape[0], channels, activation)
         self.trunk = nn.Sequential(
             trunk, nn.Flatten(), nn.Linear(_flat(trunk, shape), features), nn.LeakyReLU(0.2)
         )
@@ -268,18 +268,13 @@ def _conv_block(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def _downsampling_trunk(
-    colours: int, channels: tuple[int, int, int], activation: nn.Module, blocks: int = 0
-) -> nn.Sequential:
-    """Three strided convolutions: H x W -> H/2 -> H/4 -> H/8 (rounded up); `blocks` residual blocks behind the first
-    two."""
+def _downsampling_trunk(colours: int, channels: tuple[int, int, int], activation: nn.Module) -> nn.Sequential:
+    """Three strided convolutions: H x W -> H/2 -> H/4 -> H/8 (rounded up)."""
     c0, c1, c2 = channels
     return nn.Sequential(
         nn.Conv2d(colours, c0, 4, stride=2, padding=1),
-        *(Block(c0) for _ in range(blocks)),
         activation,
         nn.Conv2d(c0, c1, 4, stride=2, padding=1),
-        *(Block(c1) for _ in range(blocks)),
         activation,
         nn.Conv2d(c1, c2, 3, stride=2, padding=1),
         activation,

@@ -10,12 +10,13 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.errors import ExportError
-from training.half import halve_initializers
+from training.half import halved
 
 OPSET = 18
 BATCHES = (1, 2, 7, 64)
@@ -132,9 +133,26 @@ def _to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: tupl
     for node in model.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
-    halve_initializers(model)
+    _halve_initializers(model)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
+
+
+def _halve_initializers(model: onnx.ModelProto) -> None:
+    """Store the weights that are float16 numbers so, each with a Cast to float32 behind it.
+
+    Those that batch norms were folded into are not. onnxruntime computes the casts once, when it opens the graph.
+    """
+    casts = []
+    for tensor in model.graph.initializer:
+        half = halved(torch.from_numpy(np.array(numpy_helper.to_array(tensor))))
+        if half.dtype == torch.float16:
+            name, stored = tensor.name, f"{tensor.name}.half"
+            tensor.CopyFrom(numpy_helper.from_array(half.numpy(), stored))
+            casts.append(helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _arrays(outputs: Tensor | tuple[Tensor, ...]) -> list[Array]:

@@ -1,9 +1,27 @@
-"""Residual encoder and decoder of 28 x 28 images, or of others of sizes divisible by 4."""
+"""Residual encoder and decoder of 28 x 28 images and others of sizes divisible by 4, for models that want more depth.
+
+Pre-activation blocks without normalisation (He et al. 2016, "Identity mappings"); the second convolution of a block
+starts at zero, so that a network of any depth starts as one of none (Zhang et al. 2019, "Fixup").
+"""
 
 from torch import Tensor, nn
 
-from training.layers import Block, activate
 from training.networks import FromLatent, ImageShape, quarter
+
+
+class Block(nn.Module):
+    """x + f(x), with f two 3 x 3 convolutions, each after an activation."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same."""
+        out: Tensor = self.second(_activate(self.first(_activate(x))))
+        return x + out
 
 
 class ResidualEncoder(nn.Module):
@@ -27,8 +45,8 @@ class ResidualEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(N, C, H, W) in [0, 1] -> `heads` tensors (N, latent_dim). The trunk sees [-1, 1]."""
-        h = self.hidden(activate(self.trunk(2 * images - 1)).flatten(1))
-        out: tuple[Tensor, ...] = self.head(activate(h)).chunk(self.heads, dim=1)
+        h = self.hidden(_activate(self.trunk(2 * images - 1)).flatten(1))
+        out: tuple[Tensor, ...] = self.head(_activate(h)).chunk(self.heads, dim=1)
         return out
 
 
@@ -48,5 +66,9 @@ class ResidualDecoder(FromLatent):
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """(N, latent_dim), and labels (N,) where there are classes -> logits (N, C, H, W)."""
         h = self.coarse(self.begin(z, labels))
-        out: Tensor = self.pixels(activate(self.fine(self.grow(activate(h)))))
+        out: Tensor = self.pixels(_activate(self.fine(self.grow(_activate(h)))))
         return out
+
+
+def _activate(x: Tensor) -> Tensor:
+    return nn.functional.leaky_relu(x, 0.2)

@@ -111,7 +111,7 @@ def published_tensors(folder: Path, trained: Trained) -> tuple[dict[str, Tensor]
     """What a bundle's checkpoint holds of the run in `folder`: the weights that `trained` has, and the counters."""
     _, metadata = read_tensors(folder / "checkpoint.safetensors")
     return {
-        f"{_prefix(trained.family, name)}.{key}": halved(tensor.contiguous())
+        f"{_prefix(trained.family, name)}.{key}": halved(tensor)
         for name, network in trained.networks.items()
         for key, tensor in network.state_dict().items()
     }, metadata

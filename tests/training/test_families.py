@@ -1,6 +1,7 @@
 """Every family learns, every option of a config changes what is learned."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from training.errors import ConfigError
 from training.families import build
 from training.families.gan import GAN
 from training.loop import make_players, train
+from training.networks import Discriminator
 from training.player import Batch, Player, Progress
 from training.run_dir import RunDir
 
@@ -62,7 +64,6 @@ OPTIONS = [
     ("gan", {"gp_lambda": 10.0}),
     ("gan", {"penalty_every": 1}),
     ("gan", {"conditional": True}),
-    ("gan", {"blocks": 1}),
     ("classifier", {"flip": True}),
     ("classifier", {"rotate_degrees": 20}),
     ("classifier", {"shift_pixels": 3}),
@@ -132,14 +133,40 @@ def test_micro_batches_add_up_to_the_batch(parts: int) -> None:
     torch.testing.assert_close(stepped(parts), stepped(1))
 
 
-def test_the_weight_of_the_class_trains_both_players(tmp_path: Path) -> None:
-    without = weights(small("gan", {"conditional": True}, images=96), tmp_path / "without")
-    found = weights(small("gan", {"conditional": True, "class_weight": 1.0}, images=96), tmp_path / "with")
-    assert found.keys() - without.keys() == {
-        f"network.discriminator.classifier.{k}" for k in ("weight", "bias")
-    }
-    for name in ("network.generator.by_class.weight", "network.discriminator.trunk.0.0.weight"):
-        assert not torch.equal(found[name], without[name])
+def test_the_generator_learns_what_the_discriminator_takes_for_its_class() -> None:
+    """One that cannot tell real from fake, and cannot learn: what is left is the class."""
+
+    def moved(class_weight: float) -> float:
+        torch.manual_seed(0)
+        model = {"conditional": True, "coupling": "none", "r1_gamma": 0.0, "class_weight": class_weight}
+        config = small("gan", model)
+        gan = build(config.model, (1, 28, 28), 10)
+        discriminator = gan.networks["discriminator"]
+        assert isinstance(discriminator, Discriminator)
+        assert discriminator.by_class is not None
+        for layer in (discriminator.head, discriminator.by_class):
+            torch.nn.init.zeros_(layer.weight)
+        players = make_players(gan, config, Fabric(accelerator="cpu", devices=1))
+        players["discriminator"].optimizer.param_groups[0]["lr"] = 0.0
+        gan.step(players, [Batch(torch.rand(8, 1, 28, 28), torch.arange(8))], Progress(0, 0))
+        averages = (
+            state["exp_avg"] for state in players["generator"].optimizer.state_dict()["state"].values()
+        )
+        return max(float(average.abs().max()) for average in averages)
+
+    assert moved(0.0) == 0
+    assert moved(1.0) > 1e-6
+
+
+def test_the_discriminator_learns_the_class_of_reals(tmp_path: Path) -> None:
+    model = {"conditional": True, "class_weight": 3.0, "coupling": "none"}
+    run = RunDir(tmp_path / "run")
+    config = small("gan", model, images=2_560, optimizer={"lr": 3e-3})
+    run.create(config)
+    train(config, mini(), run, Fabric(accelerator="cpu", devices=1), minutes=None, resume=False)
+    rows = [json.loads(line) for line in run.log.read_text().splitlines()]
+    assert rows[0]["class_real_nats"] == pytest.approx(math.log(10), abs=0.2)
+    assert rows[-1]["class_real_nats"] < 1.5
 
 
 def test_a_class_that_nobody_is_told_has_no_weight() -> None:
@@ -150,7 +177,7 @@ def test_a_class_that_nobody_is_told_has_no_weight() -> None:
 @pytest.mark.parametrize("conditional", [False, True])
 def test_reals_and_fakes_are_judged_together_as_they_are_apart(conditional: bool) -> None:
     torch.manual_seed(0)
-    model = {"coupling": "none", "conditional": conditional, "blocks": 1}
+    model = {"coupling": "none", "conditional": conditional}
     gan = build(small("gan", model).model, (1, 28, 28), 10)
     assert isinstance(gan, GAN)
     discriminator, of = gan.networks["discriminator"], (torch.arange(4),) if conditional else ()
@@ -177,6 +204,7 @@ def test_a_coupled_discriminator_sees_no_fakes_among_reals() -> None:
 def test_each_penalty_is_of_its_own_images(of_reals: bool, r1: float, r2: float) -> None:
     """A discriminator that is steep for reals alone feels R1, one that is for fakes alone R2: d (gamma/2 s^2) / ds."""
     model = {"coupling": "none", "penalty_every": 1, "r1_gamma": r1, "r2_gamma": r2}
+    torch.manual_seed(0)
     config = small("gan", model)
     gan, discriminator = build(config.model, (1, 28, 28), 10), Steep(for_bright=of_reals)
     gan.networks["discriminator"] = discriminator
@@ -201,8 +229,9 @@ class Steep(nn.Module):
         return self.slope * (pixel - pixel.detach()) * ((pixel > 0.7) == self.for_bright)
 
 
-def test_every_penalty_works_in_mixed_precision(tmp_path: Path) -> None:
-    change = {"r2_gamma": 1.0, "gp_lambda": 1.0, "penalty_every": 1}
+@pytest.mark.parametrize("coupling", ["none", "minibatch-discrimination"])
+def test_every_penalty_works_in_mixed_precision(coupling: str, tmp_path: Path) -> None:
+    change = {"r2_gamma": 1.0, "gp_lambda": 1.0, "penalty_every": 1, "coupling": coupling}
     trained = weights(small("gan", change, images=96, precision="bf16-mixed"), tmp_path / "run")
     assert all(tensor.isfinite().all() for tensor in trained.values())
 

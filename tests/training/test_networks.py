@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from training.errors import ConfigError
-from training.layers import Block
 from training.networks import Classifier, Decoder, Discriminator, Encoder
 
 
@@ -20,20 +19,6 @@ def test_shapes_go_from_image_to_latent_and_back(shape: tuple[int, int, int]) ->
 def test_a_size_that_cannot_be_doubled_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match="30 x 28: height and width must be multiples of 4"):
         Decoder((1, 30, 28), (8, 4), latent_dim=5)
-
-
-def test_blocks_are_nothing_to_a_discriminator_at_first() -> None:
-    def network(blocks: int) -> Discriminator:
-        return Discriminator((3, 28, 28), (4, 4, 8), 16, "none", 1, 1, normalise=False, blocks=blocks)
-
-    deep, flat, images = network(2), network(0), torch.rand(3, 3, 28, 28)
-    for part in deep.modules():
-        if isinstance(part, Block):
-            part.second.get_parameter("bias").data.zero_()
-    inherited = [p for name, p in deep.named_parameters() if "first" not in name and "second" not in name]
-    for parameter, same in zip(inherited, flat.parameters(), strict=True):
-        parameter.data.copy_(same)
-    torch.testing.assert_close(deep(images), flat(images))
 
 
 def test_spectral_norm_bounds_every_layer() -> None:

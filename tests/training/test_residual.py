@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from training.errors import ConfigError
-from training.layers import Block
-from training.residual import ResidualDecoder, ResidualEncoder
+from training.residual import Block, ResidualDecoder, ResidualEncoder
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 40)])

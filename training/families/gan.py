@@ -20,7 +20,6 @@ from training.networks import (
     class_count,
 )
 from training.player import Batch, Player, Progress, Scalars
-from training.residual import ResidualDecoder
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,12 @@ class GANConfig:
     discriminator_features: int
     """Length of the feature vector before the logit: A of minibatch discrimination."""
     loss: Literal["minimax", "nonsaturating", "hinge", "wasserstein", "relativistic"]
-    blocks: int = 0
-    """Residual blocks of both players at each of two resolutions (`training.residual`); 0: plain convolutions."""
     conditional: bool = False
     """On the class: of the generator by a bias of its first layer, of the discriminator by projection."""
     class_weight: float = 0.0
     """Of a cross-entropy: the discriminator learns the class of reals, the generator that fakes are seen as theirs.
 
-    (Odena et al. 2017, AC-GAN.) They are then clearer cases of their class than the data's.
+    (Odena et al. 2017, AC-GAN; there the discriminator learns the class of fakes, too.)
     """
     coupling: Coupling = "none"
     kernels: int = 32
@@ -68,20 +65,6 @@ class Generator(Decoder):
         return torch.sigmoid(super().forward(z, labels))
 
 
-class ResidualGenerator(ResidualDecoder):
-    """As `Generator`, of residual blocks and without normalisation: what it draws of z is all that it is told."""
-
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        return torch.sigmoid(super().forward(z, labels))
-
-
-def _generator(config: GANConfig, shape: ImageShape, classes: int) -> nn.Module:
-    channels, dim = config.generator_channels, config.latent_dim
-    if config.blocks:
-        return ResidualGenerator(shape, channels, dim, config.blocks, classes)
-    return Generator(shape, channels, dim, classes)
-
-
 class GAN:
     averaged: tuple[str, ...] = ("generator",)
 
@@ -90,7 +73,7 @@ class GAN:
         self.classes = class_count(classes, conditional=config.conditional)
         self.discriminator_loss, self.generator_loss = GAN_LOSSES[config.loss]
         self.networks: dict[str, nn.Module] = {
-            "generator": _generator(config, shape, self.classes),
+            "generator": Generator(shape, config.generator_channels, config.latent_dim, self.classes),
             "discriminator": Discriminator(
                 shape,
                 config.discriminator_channels,
@@ -99,9 +82,8 @@ class GAN:
                 config.kernels,
                 config.kernel_dim,
                 config.spectral_norm,
-                self.classes,
-                config.blocks,
-                config.class_weight > 0,
+                classes=self.classes,
+                classifies=config.class_weight > 0,
             ),
         }
 
@@ -125,7 +107,7 @@ class GAN:
             value = self.discriminator_loss(real, fake)
             scalars = {"loss_d": value, "logit_real": real.mean(), "logit_fake": fake.mean()}
             if self.config.class_weight:
-                scalars["class_real_nats"] = self._class_nats(discriminator, reals, of)
+                scalars["class_real_nats"] = self._class_nats(discriminator, of, reals)
                 value = value + self.config.class_weight * scalars["class_real_nats"]
             if penalise:
                 value = value + self.config.penalty_every * self._penalty(discriminator, reals, fakes, of)
@@ -146,7 +128,7 @@ class GAN:
             value = self.generator_loss(real, fake)
             scalars = {"loss_g": value}
             if self.config.class_weight:
-                scalars["class_fake_nats"] = self._class_nats(discriminator, fakes, of)
+                scalars["class_fake_nats"] = self._class_nats(discriminator, of, fakes)
                 value = value + self.config.class_weight * scalars["class_fake_nats"]
             return value, scalars
 
@@ -191,7 +173,7 @@ class GAN:
             logits: Tensor = discriminator.plain(images, *of)
         return logits.float()
 
-    def _class_nats(self, discriminator: Player, images: Tensor, of: tuple[Tensor, ...]) -> Tensor:
+    def _class_nats(self, discriminator: Player, of: tuple[Tensor, ...], images: Tensor) -> Tensor:
         """Cross-entropy of the classes that the discriminator reads off images, mean, in nats."""
         (labels,), network = of, discriminator.plain
         if not isinstance(network, Discriminator):

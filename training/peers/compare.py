@@ -65,6 +65,9 @@ class Row:
     name: str
     is_ours: bool
     minutes: float
+    """That it was given."""
+    seconds: float
+    """That it trained."""
     parameters: int
     images_seen: int
     fd10k: float
@@ -87,7 +90,6 @@ def compare(
     *,
     only: Sequence[str] | None = None,
     seed: int = 0,
-    data: Path | None = None,
 ) -> tuple[Row, ...]:
     """All entries, or those of the names in `only`; rows that `record` has of the same minutes stay as they are."""
     with writing(record):
@@ -98,10 +100,11 @@ def compare(
         if (only is not None and entry.name not in only) or (done is not None and done.minutes == minutes):
             continue
         print(f"{entry.dataset}: {entry.name}, {minutes:g} minutes ...", flush=True)
-        train, test = load(entry.dataset, "train", data), load(entry.dataset, "test", data)
+        train, test = load(entry.dataset, "train"), load(entry.dataset, "test")
         with tempfile.TemporaryDirectory() as scratch:
             made = entry.train(Task(train, 60 * minutes, seed, device, Path(scratch)))
-            row = measure(entry, made, train, test, minutes, device)
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # as `evaluate` has it
+                row = measure(entry, made, train, test, minutes, device)
         print(f"  {made.images_seen:,} images; FD {row.fd10k:.1f}, coverage {row.coverage:.3f}", flush=True)
         rows[entry.dataset, entry.name] = row
         text = json.dumps([dataclasses.asdict(row) for row in rows.values()], indent=2) + "\n"
@@ -129,6 +132,7 @@ def measure(
         name=entry.name,
         is_ours=entry.is_ours,
         minutes=minutes,
+        seconds=made.seconds,
         parameters=made.parameters,
         images_seen=made.images_seen,
         fd10k=frechet_distance(real, seen),

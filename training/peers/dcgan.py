@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam
 
+from training.errors import TrainingError
 from training.evaluation.samples import SEED
 from training.peers.made import Made, Task
 
@@ -43,7 +44,12 @@ def discriminator(colours: int) -> nn.Sequential:
 
 
 def batches(images: Tensor, size: int) -> Iterator[Tensor]:
-    """uint8 (N, ...) -> float batches in [0, 1], shuffled anew each epoch, for ever."""
+    """uint8 (N, ...) -> float batches in [0, 1], shuffled anew each epoch, for ever.
+
+    Raises TrainingError where N is less than a batch.
+    """
+    if len(images) < size:
+        raise TrainingError(f"{len(images):,} training images make no batch of {size:,}")
     while True:
         for index in torch.split(torch.randperm(len(images), device=images.device), size):
             if len(index) == size:
@@ -58,9 +64,9 @@ def train(task: Task) -> Made:
         network.apply(_initialise)
     g, d = networks
     optimize_g, optimize_d = (Adam(network.parameters(), lr=LR, betas=BETAS) for network in networks)
-    seen, end = 0, time.monotonic() + task.seconds
+    seen, started = 0, time.monotonic()
     for batch in batches(images, BATCH):
-        if time.monotonic() >= end:
+        if (seconds := time.monotonic() - started) >= task.seconds:
             break
         fakes = g(torch.randn(BATCH, LATENT, 1, 1, device=task.device))
         _step(optimize_d, _nats(d(2 * batch - 1), 1.0) + _nats(d(fakes.detach()), 0.0))
@@ -74,7 +80,7 @@ def train(task: Task) -> Made:
         drawn = torch.cat([g(part.to(task.device)) for part in torch.split(z, 500)])
         return (255 * (drawn + 1) / 2).round().byte().cpu()
 
-    return Made(draw, sum(p.numel() for network in networks for p in network.parameters()), seen)
+    return Made(draw, sum(p.numel() for network in networks for p in network.parameters()), seen, seconds)
 
 
 def _nats(logits: Tensor, target: float) -> Tensor:

@@ -28,15 +28,18 @@ class Made:
     """So many samples, (n, C, H, W) uint8 on the CPU."""
     parameters: int
     images_seen: int
+    seconds: float
+    """Of training."""
     density: Density | None = None
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be trained on, for how long; `scratch` is a folder for files."""
+    """What is to be trained on; `scratch` is a folder for files."""
 
     data: Dataset
     seconds: float
+    """Of training, at most."""
     seed: int
     device: torch.device
     scratch: Path

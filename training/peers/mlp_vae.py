@@ -43,9 +43,9 @@ def train(task: Task) -> Made:
     images = torch.from_numpy(task.data.images).to(task.device)
     vae = Perceptrons(tuple(images.shape[1:])).to(task.device)
     optimizer = Adam(vae.parameters(), lr=LR)
-    seen, end = 0, time.monotonic() + task.seconds
+    seen, started = 0, time.monotonic()
     for batch in batches(images, BATCH):
-        if time.monotonic() >= end:
+        if (seconds := time.monotonic() - started) >= task.seconds:
             break
         pixels = binarise(batch)
         mean, logvar = vae.encode(pixels)
@@ -65,7 +65,7 @@ def train(task: Task) -> Made:
         return (255 * generate(z)).round().byte().cpu()
 
     density = Density(torch.no_grad()(vae.encode), generate)
-    return Made(draw, sum(p.numel() for p in vae.parameters()), seen, density)
+    return Made(draw, sum(p.numel() for p in vae.parameters()), seen, seconds, density)
 
 
 def _hidden(inputs: int) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""A recipe of ours, with as many images as its time allows, so that its learning rate has come down at the end."""
+"""A recipe of ours, of as many images as its time allows: so its learning rate comes down by the end of it."""
 
 import dataclasses
 
@@ -19,6 +19,8 @@ from training.trained import load_trained
 
 TRIAL = 0.1
 """Of the time, trained before it to see how fast it goes."""
+CAUTION = 0.97
+"""Of the images that would fit: a run that is cut off ends before its learning rate has come down."""
 
 
 def train(recipe: str) -> Train:
@@ -27,9 +29,9 @@ def train(recipe: str) -> Train:
     def made(task: Task) -> Made:
         config = dataclasses.replace(load_recipe(recipe), seed=task.seed)
         _, images, seconds = _run(config, task, "trial", TRIAL * task.seconds)
-        rounds = max(1, round(images / seconds * task.seconds / config.batch_size))
-        config = dataclasses.replace(config, images=rounds * config.batch_size)
-        run, images, _ = _run(config, task, "run", 2 * task.seconds)
+        steps = max(1, int(CAUTION * images / seconds * task.seconds / config.batch_size))
+        config = dataclasses.replace(config, images=steps * config.batch_size)
+        run, images, seconds = _run(config, task, "run", task.seconds)
         trained = load_trained(run.path, task.data, task.device)
         operations = trained.operations(task.data, task.device)
         served, dim = trained.served(operations), latent_dim(config.model)
@@ -38,17 +40,19 @@ def train(recipe: str) -> Train:
             return sample(served, dim, n, SEED, task.device)
 
         parameters = sum(p.numel() for network in trained.networks.values() for p in network.parameters())
-        return Made(draw, parameters, images, _density(config, operations))
+        return Made(draw, parameters, images, seconds, _density(config, operations))
 
     return made
 
 
 def _run(config: Config, task: Task, name: str, seconds: float) -> tuple[RunDir, int, float]:
-    """The run, the images that it saw, and its seconds."""
+    """The run, the images that it saw, and its seconds. Raises KeyboardInterrupt where a signal ended it."""
     run = RunDir(task.scratch / name)
     run.create(config)
     fabric = Fabric(accelerator=task.device.type, devices=1, precision=config.precision)
     outcome = train_run(config, task.data, run, fabric, minutes=seconds / 60, quiet=True)
+    if outcome.stopped_by not in ("images", "minutes"):
+        raise KeyboardInterrupt(outcome.stopped_by)
     return run, outcome.images_seen, outcome.seconds
 
 

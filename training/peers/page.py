@@ -31,20 +31,23 @@ def _text(rows: Sequence[Row]) -> str:
         f"as in the protocol of PacGAN. -log p(x): importance weighted bound of {IW_DRAWS} draws, the mean of "
         f"{IW_IMAGES} test images, binarised at random, nats. The DCGAN is that of Radford et al. 2016 at this size, "
         "the textbook VAE the one layer model of Burda et al. 2016 (200-200-50), pythae's VAE that of the package with "
-        "its defaults, 16 latents and Bernoulli pixels.\n\nMake it again with `make peers`.\n"
+        "its networks and trainer, 16 latents, Bernoulli pixels and a learning rate of 0.001. `fashion-gan` and "
+        "`fashion-vae` are told the class, and draw as many of each; the others are not.\n\nMake it again with `make "
+        "peers`.\n"
     )
     return "\n".join(parts)
 
 
 def _table(rows: Sequence[Row]) -> str:
-    header, shown = ["model", "parameters", "images seen", "FD", "coverage"], list(rows)
+    header = ["model", "parameters", "seconds", "images seen", "FD", "coverage"]
     stacked, dense = any(row.modes is not None for row in rows), any(row.iw_nats is not None for row in rows)
     header += ["modes", "reverse KL, nats"] * stacked + ["-log p(x), nats"] * dense
     lines = []
-    for row in sorted(shown, key=lambda row: row.fd10k):
+    for row in sorted(rows, key=lambda row: row.fd10k):
         line = [
             f"**{row.name}**" if row.is_ours else row.name,
             f"{row.parameters:,}",
+            f"{row.seconds:.0f}",
             f"{row.images_seen:,}",
             f"{row.fd10k:.1f}",
             f"{row.coverage:.3f}",
