@@ -1,5 +1,6 @@
 """The charts of docs/benchmarks.md. Bars are in order of their result; Latentry has the colour."""
 
+import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from load_tests.bench_numbers import LATENTRY, Rate, Row, Table, limit_images_per_s, rows
 from load_tests.goodput import P99_MS
@@ -42,6 +44,12 @@ CONNECTIONS = 16
 Bar = tuple[Row, Rate]
 
 
+def save(chart: Image.Image, path: Path) -> None:
+    """Of the 256 colours that come nearest to its own: a third of the bytes. Without a date in it."""
+    colours = chart.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    colours.save(path, "PNG", optimize=True)
+
+
 def write(table: Table, folder: Path) -> list[str]:
     """The charts that the results have something for; gives their file names."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +64,9 @@ def write(table: Table, folder: Path) -> list[str]:
         with mpl.rc_context(STYLE):
             figure = draw(table)
             if figure is not None:
-                figure.savefig(folder / name, dpi=DPI, metadata={"Software": None})
+                stream = io.BytesIO()
+                figure.savefig(stream, format="png", dpi=DPI)
+                save(Image.open(stream), folder / name)
                 names.append(name)
     return names
 

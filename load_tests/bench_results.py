@@ -27,7 +27,7 @@ class Results:
     def save(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(self.table, indent=1) + "\n")
+        part.write_text(json.dumps(self.table, separators=(",", ":")) + "\n")
         part.replace(self._path)
 
     def server(self, name: str) -> dict[str, Any]:

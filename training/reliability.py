@@ -1,11 +1,9 @@
 """The reliability plot of a discriminator's score, made of the record of its evaluation."""
 
-import io
-
 import matplotlib as mpl
 
 from training.report import Report
-from training.studies.figures import COLOURS, DPI, STYLE, axes
+from training.studies.figures import COLOURS, STYLE, axes, png
 
 KINDS = {
     "raw": ("sigmoid of the logit", "score_ece_raw", COLOURS[6]),
@@ -38,6 +36,4 @@ def reliability_png(report: Report) -> bytes | None:
         below.set(
             xlabel='stated probability of "real"', ylabel="images a bin", xlim=(-0.02, 1.02), yscale="log"
         )
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
-    return stream.getvalue()
+    return png(figure)

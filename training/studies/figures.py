@@ -37,12 +37,18 @@ def axes(rows: int = 1, columns: int = 1, *, width: float = 8.0, height: float =
 
 
 def save(figure: Figure, path: Path) -> None:
-    """PNG, without a date in it: the same figure is the same file. Grey, or of 256 colours: a third of the bytes."""
+    """Write `png` to a file, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    stream = io.BytesIO()
+    path.write_bytes(png(figure))
+
+
+def png(figure: Figure) -> bytes:
+    """Without a date in it: the same figure is the same file. Grey, or of 256 colours: a third of the bytes."""
+    drawn, stream = io.BytesIO(), io.BytesIO()
     with mpl.rc_context(STYLE):
-        figure.savefig(stream, format="png", dpi=DPI)
-    compact(Image.open(stream)).save(path, "PNG", optimize=True)
+        figure.savefig(drawn, format="png", dpi=DPI)
+    compact(Image.open(drawn)).save(stream, "PNG", optimize=True)
+    return stream.getvalue()
 
 
 def compact(picture: Image.Image) -> Image.Image:
