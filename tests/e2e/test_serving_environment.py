@@ -57,4 +57,6 @@ def test_the_serving_environment_serves_every_published_model(tmp_path: Path) ->
         assert {model.name for model in models} >= {"mnist-ae", "mnist-vae", "mnist-gan", "mnist-classifier"}
         for model in models:
             if "sample" in model.operations:
-                assert client.sample(model.name, 3, seed=1).images.shape == (3, 28, 28, 1)
+                told = {tensor["name"] for tensor in model.graphs["generate"]["inputs"]}
+                images = client.sample(model.name, 3, seed=1, label=0 if "label" in told else None).images
+                assert images.shape == (3, 28, 28, model.image["channels"])
