@@ -96,7 +96,7 @@ def train(
         while seen < config.images:
             _set_learning_rate(players, learning_rate(config.optimizer, seen, config.images))
             batches = micro_batches(images, labels, config, step, fabric.global_rank, fabric.world_size)
-            scalars = family.step(players, batches, Progress(step, seen))
+            scalars = family.step(players, batches, Progress(step, seen, seen / config.images))
             _update_averages(averages, players, config, seen)
             before, step, seen = seen, step + 1, seen + config.batch_size
             recorder.step()

@@ -26,6 +26,8 @@ class Progress:
 
     step: int
     images_seen: int
+    fraction: float = 0.0
+    """Of the run's images, in [0, 1)."""
 
 
 class Player:

@@ -1,11 +1,11 @@
 """What a step of a run uses: its learning rate and its batch. Functions of counters alone, so resuming is exact."""
 
-import math
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from training.annealing import half_cosine
 from training.config import Config, OptimizerConfig
 from training.player import Batch
 
@@ -17,7 +17,7 @@ def learning_rate(config: OptimizerConfig, images_seen: int, images: int) -> flo
     if config.decay == "constant":
         return config.lr
     progress = (images_seen - config.warmup_images) / max(1, images - config.warmup_images)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return half_cosine(config.lr, 0.0, min(1.0, progress))
 
 
 def micro_batches(

@@ -201,18 +201,22 @@ def test_a_coupled_discriminator_sees_no_fakes_among_reals() -> None:
 
 @pytest.mark.parametrize(("r1", "r2"), [(6.0, 0.0), (0.0, 6.0), (6.0, 6.0), (6.0, 2.0)])
 @pytest.mark.parametrize("of_reals", [True, False])
-def test_each_penalty_is_of_its_own_images(of_reals: bool, r1: float, r2: float) -> None:
+@pytest.mark.parametrize(("fraction", "left"), [(0.0, 1.0), (0.5, 0.6), (1.0, 0.2)])
+def test_each_penalty_is_of_its_own_images_and_falls_as_told(
+    fraction: float, left: float, of_reals: bool, r1: float, r2: float
+) -> None:
     """A discriminator that is steep for reals alone feels R1, one that is for fakes alone R2: d (gamma/2 s^2) / ds."""
-    model = {"coupling": "none", "penalty_every": 1, "r1_gamma": r1, "r2_gamma": r2}
+    model = {"coupling": "none", "penalty_every": 1, "r1_gamma": r1, "r2_gamma": r2, "gamma_left": 0.2}
     torch.manual_seed(0)
     config = small("gan", model)
     gan, discriminator = build(config.model, (1, 28, 28), 10), Steep(for_bright=of_reals)
     gan.networks["discriminator"] = discriminator
     players = make_players(gan, config, Fabric(accelerator="cpu", devices=1))
     bright = Batch(torch.full((4, 1, 28, 28), 0.9), None)  # fakes of an untrained generator are near 1/2
-    gan.step(players, [bright], Progress(0, 0))
+    gan.step(players, [bright], Progress(0, 0, fraction))
     average = players["discriminator"].optimizer.state_dict()["state"][0]["exp_avg"]
-    assert float(average) / (1 - config.optimizer.betas[0]) == pytest.approx(r1 if of_reals else r2)
+    gamma = left * (r1 if of_reals else r2)
+    assert float(average) / (1 - config.optimizer.betas[0]) == pytest.approx(gamma)
 
 
 class Steep(nn.Module):

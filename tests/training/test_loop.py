@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,9 @@ from training.checkpoint import load_network, read_tensors, restore, write_tenso
 from training.config import Config
 from training.errors import CheckpointError, RunDirError, TrainingError
 from training.families import build
+from training.families.gan import GAN
 from training.loop import Outcome, make_players, new_family, train
+from training.player import Batch, Player, Progress
 from training.run_dir import RunDir
 
 FAMILIES = ("ae", "vae", "gan", "classifier")
@@ -53,6 +56,23 @@ def test_a_run_leaves_config_log_grids_tensorboard_and_checkpoint(tmp_path: Path
     ]
     assert list(run.tensorboard.iterdir())
     assert not list(run.path.glob("*.partial"))
+
+
+def test_a_step_is_told_which_part_of_the_run_is_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    step = GAN.step
+
+    def listening(
+        self: GAN, players: Mapping[str, Player], batches: Sequence[Batch], progress: Progress
+    ) -> dict[str, torch.Tensor]:
+        told.append(progress.fraction)
+        return step(self, players, batches, progress)
+
+    monkeypatch.setattr(GAN, "step", listening)
+    run_to(small("gan"), RunDir(tmp_path / "run"))
+    assert told == [i / 8 for i in range(8)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from training.annealing import half_cosine
 from training.losses import GAN_LOSSES, gradient_penalty, zero_centred_penalty
 from training.networks import (
     Coupling,
@@ -46,6 +47,8 @@ class GANConfig:
     """On the discriminator (Miyato et al. 2018)."""
     r1_gamma: float = 0.0
     r2_gamma: float = 0.0
+    gamma_left: float = 1.0
+    """Of both gammas at the end of the run: half a cosine leads there (Huang et al. 2024, R3GAN: a tenth)."""
     gp_lambda: float = 0.0
     """WGAN-GP's penalty."""
     penalty_every: int = 1
@@ -91,14 +94,16 @@ class GAN:
         self, players: Mapping[str, Player], batches: Sequence[Batch], progress: Progress
     ) -> dict[str, Tensor]:
         """One update of the discriminator, then one of the generator, each on fresh latents."""
-        penalise = progress.step % self.config.penalty_every == 0
-        d = self._update_discriminator(players["generator"], players["discriminator"], batches, penalise)
+        d = self._update_discriminator(players["generator"], players["discriminator"], batches, progress)
         g = self._update_generator(players["generator"], players["discriminator"], batches)
         return {**d, **g}
 
     def _update_discriminator(
-        self, generator: Player, discriminator: Player, batches: Sequence[Batch], penalise: bool
+        self, generator: Player, discriminator: Player, batches: Sequence[Batch], progress: Progress
     ) -> dict[str, Tensor]:
+        penalise = progress.step % self.config.penalty_every == 0
+        gamma_left = half_cosine(1.0, self.config.gamma_left, progress.fraction)
+
         def loss(batch: Batch) -> tuple[Tensor, Scalars]:
             reals, of = batch.images, self._labels(batch)
             with torch.no_grad():
@@ -110,7 +115,8 @@ class GAN:
                 scalars["class_real_nats"] = self._class_nats(discriminator, of, reals)
                 value = value + self.config.class_weight * scalars["class_real_nats"]
             if penalise:
-                value = value + self.config.penalty_every * self._penalty(discriminator, reals, fakes, of)
+                penalty = self._penalty(discriminator, reals, fakes, of, gamma_left)
+                value = value + self.config.penalty_every * penalty
             return value, scalars
 
         return discriminator.update(batches, loss)
@@ -141,19 +147,22 @@ class GAN:
         """What networks are told beside images or latents: fakes are of the classes of the reals beside them."""
         return (batch.labels,) if self.classes and batch.labels is not None else ()
 
-    def _penalty(self, discriminator: Player, reals: Tensor, fakes: Tensor, of: tuple[Tensor, ...]) -> Tensor:
-        """The sum of the penalties asked for."""
+    def _penalty(
+        self, discriminator: Player, reals: Tensor, fakes: Tensor, of: tuple[Tensor, ...], gamma_left: float
+    ) -> Tensor:
+        """The sum of the penalties asked for, with `gamma_left` of each gamma."""
         config, penalty = self.config, torch.zeros((), device=reals.device)
+        r1_gamma, r2_gamma = config.r1_gamma * gamma_left, config.r2_gamma * gamma_left
         critic = partial(self._plain, discriminator, of)
-        if config.coupling == "none" and config.r1_gamma == config.r2_gamma > 0:
+        if config.coupling == "none" and r1_gamma == r2_gamma > 0:
             # Both in one pass: the mean over reals and fakes together, twice.
             critic_of_both = partial(self._plain, discriminator, _twice(of))
-            penalty = config.r1_gamma * zero_centred_penalty(critic_of_both, torch.cat([reals, fakes]))
+            penalty = r1_gamma * zero_centred_penalty(critic_of_both, torch.cat([reals, fakes]))
         else:
-            if config.r1_gamma:
-                penalty = penalty + config.r1_gamma / 2 * zero_centred_penalty(critic, reals)
-            if config.r2_gamma:
-                penalty = penalty + config.r2_gamma / 2 * zero_centred_penalty(critic, fakes)
+            if r1_gamma:
+                penalty = penalty + r1_gamma / 2 * zero_centred_penalty(critic, reals)
+            if r2_gamma:
+                penalty = penalty + r2_gamma / 2 * zero_centred_penalty(critic, fakes)
         if config.gp_lambda:
             penalty = penalty + config.gp_lambda * gradient_penalty(critic, reals, fakes)
         return penalty
