@@ -156,22 +156,24 @@ class Discriminator(nn.Module):
                 if isinstance(module, nn.Conv2d | nn.Linear):
                     spectral_norm(module)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(N, C, H, W) in [0, 1], and labels (N,) where there are classes -> logits (N,)."""
+    def forward(
+        self, images: Tensor, labels: Tensor | None = None, *, classify: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """(N, C, H, W) in [0, 1], and labels (N,) where there are classes -> logits (N,).
+
+        `classify`, of one that can: and the logits of the classes (N, K), which do not know the labels.
+        """
         f = self.features(images)
         coupled = f if self.coupling is None else torch.cat([f, self.coupling(f)], dim=1)
         logits = self.logit(coupled)
-        if self.by_class is None or labels is None:
+        if self.by_class is not None and labels is not None:
+            by_class: Tensor = self.by_class(f)
+            logits = logits + by_class.gather(1, labels[:, None]).squeeze(1)
+        if not classify:
             return logits
-        by_class: Tensor = self.by_class(f)
-        return logits + by_class.gather(1, labels[:, None]).squeeze(1)
-
-    def classify(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) in [0, 1] -> logits of the classes (N, K). For one that `classifies`."""
         if self.classifier is None:
             raise TypeError("this discriminator does not classify")
-        out: Tensor = self.classifier(self.features(images))
-        return out
+        return logits, self.classifier(f)
 
     def features(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, A). The trunk sees [-1, 1]."""

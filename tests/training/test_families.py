@@ -174,18 +174,24 @@ def test_a_class_that_nobody_is_told_has_no_weight() -> None:
         small("gan", {"class_weight": 1.0})
 
 
-@pytest.mark.parametrize("conditional", [False, True])
-def test_reals_and_fakes_are_judged_together_as_they_are_apart(conditional: bool) -> None:
+@pytest.mark.parametrize(("conditional", "class_weight"), [(False, 0.0), (True, 0.0), (True, 1.0)])
+def test_reals_and_fakes_are_judged_together_as_they_are_apart(
+    conditional: bool, class_weight: float
+) -> None:
     torch.manual_seed(0)
-    model = {"coupling": "none", "conditional": conditional}
+    model = {"coupling": "none", "conditional": conditional, "class_weight": class_weight}
     gan = build(small("gan", model).model, (1, 28, 28), 10)
     assert isinstance(gan, GAN)
     discriminator, of = gan.networks["discriminator"], (torch.arange(4),) if conditional else ()
     reals, fakes = torch.rand(4, 1, 28, 28), torch.rand(4, 1, 28, 28)
     with torch.no_grad():
-        real, fake = gan.judge(discriminator, reals, fakes, of)
+        real, fake, classes = gan.judge(discriminator, reals, fakes, of)
         torch.testing.assert_close(real, discriminator(reals, *of))
         torch.testing.assert_close(fake, discriminator(fakes, *of))
+        if class_weight:
+            torch.testing.assert_close(classes, discriminator(reals, *of, classify=True)[1])
+        else:
+            assert classes is None
 
 
 def test_a_coupled_discriminator_sees_no_fakes_among_reals() -> None:

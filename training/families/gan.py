@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,14 @@ class Generator(Decoder):
         return torch.sigmoid(super().forward(z, labels))
 
 
+class Judged(NamedTuple):
+    """Logits (N,) of reals and of fakes, and of the classes of the reals (N, K), where these are learnt."""
+
+    real: Tensor
+    fake: Tensor
+    classes: Tensor | None
+
+
 class GAN:
     averaged: tuple[str, ...] = ("generator",)
 
@@ -108,11 +116,11 @@ class GAN:
             reals, of = batch.images, self._labels(batch)
             with torch.no_grad():
                 fakes = generator.network(self._latents(reals), *of).float()
-            real, fake = self.judge(discriminator.network, reals, fakes, of)
+            real, fake, classes = self.judge(discriminator.network, reals, fakes, of)
             value = self.discriminator_loss(real, fake)
             scalars = {"loss_d": value, "logit_real": real.mean(), "logit_fake": fake.mean()}
-            if self.config.class_weight:
-                scalars["class_real_nats"] = self._class_nats(discriminator, of, reals)
+            if classes is not None:
+                scalars["class_real_nats"] = cross_entropy(classes, of[0])
                 value = value + self.config.class_weight * scalars["class_real_nats"]
             if penalise:
                 penalty = self._penalty(discriminator, reals, fakes, of, gamma_left)
@@ -128,13 +136,14 @@ class GAN:
             images, of = batch.images, self._labels(batch)
             # Not the wrapped module: this pass trains the generator, the discriminator's gradients need no exchange.
             fakes = generator.network(self._latents(images), *of)
-            fake = self._plain(discriminator, of, fakes)
+            with discriminator.autocast():
+                fake, classes = self._see(discriminator.plain, fakes, of)
             needs_real = self.config.loss == "relativistic"
             real = self._plain(discriminator, of, images) if needs_real else torch.zeros_like(fake)
             value = self.generator_loss(real, fake)
             scalars = {"loss_g": value}
-            if self.config.class_weight:
-                scalars["class_fake_nats"] = self._class_nats(discriminator, of, fakes)
+            if classes is not None:
+                scalars["class_fake_nats"] = cross_entropy(classes, of[0])
                 value = value + self.config.class_weight * scalars["class_fake_nats"]
             return value, scalars
 
@@ -167,29 +176,29 @@ class GAN:
             penalty = penalty + config.gp_lambda * gradient_penalty(critic, reals, fakes)
         return penalty
 
-    def judge(
-        self, discriminator: nn.Module, reals: Tensor, fakes: Tensor, of: tuple[Tensor, ...]
-    ) -> tuple[Tensor, Tensor]:
-        """Logits of reals and of fakes: of both in one pass, unless those of a batch depend on each other."""
+    def judge(self, discriminator: nn.Module, reals: Tensor, fakes: Tensor, of: tuple[Tensor, ...]) -> Judged:
+        """What is said of both: in one pass, unless the logits of a batch depend on each other."""
         if self.config.coupling != "none":
-            return discriminator(reals, *of).float(), discriminator(fakes, *of).float()
-        real, fake = discriminator(torch.cat([reals, fakes]), *_twice(of)).float().chunk(2)
-        return real, fake
+            real, classes = self._see(discriminator, reals, of)
+            return Judged(real, self._see(discriminator, fakes, of)[0], classes)
+        logits, classes = self._see(discriminator, torch.cat([reals, fakes]), _twice(of))
+        real, fake = logits.chunk(2)
+        return Judged(real, fake, None if classes is None else classes[: len(reals)])
+
+    def _see(
+        self, discriminator: nn.Module, images: Tensor, of: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits (N,), and where the discriminator learns the classes those of the classes (N, K)."""
+        if not self.config.class_weight:
+            return discriminator(images, *of).float(), None
+        logits, classes = discriminator(images, *of, classify=True)
+        return logits.float(), classes.float()
 
     def _plain(self, discriminator: Player, of: tuple[Tensor, ...], images: Tensor) -> Tensor:
         """Logits in the run's precision, by the module itself."""
         with discriminator.autocast():
             logits: Tensor = discriminator.plain(images, *of)
         return logits.float()
-
-    def _class_nats(self, discriminator: Player, of: tuple[Tensor, ...], images: Tensor) -> Tensor:
-        """Cross-entropy of the classes that the discriminator reads off images, mean, in nats."""
-        (labels,), network = of, discriminator.plain
-        if not isinstance(network, Discriminator):
-            raise TypeError(f"discriminator is a {type(network).__name__}")
-        with discriminator.autocast():
-            logits = network.classify(images)
-        return cross_entropy(logits.float(), labels)
 
     def _latents(self, images: Tensor) -> Tensor:
         return torch.randn(len(images), self.config.latent_dim, device=images.device)
