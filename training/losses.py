@@ -76,7 +76,12 @@ def zero_centred_penalty(critic: Callable[[Tensor], Tensor], images: Tensor) -> 
     images of a batch, the gradient is that of the sum of the batch's logits.
     """
     points = images.detach().requires_grad_()
-    return _gradient(critic(points), points).square().flatten(1).sum(1).mean()
+    return squared_slopes(critic(points), points).mean()
+
+
+def squared_slopes(logits: Tensor, images: Tensor) -> Tensor:
+    """||grad_x D(x)||^2 of each image (N,): of the sum of `logits`, which were made of `images`."""
+    return _gradient(logits, images).square().flatten(1).sum(1)
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:

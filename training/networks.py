@@ -4,7 +4,7 @@ Images are (N, C, H, W). Decoders return logits: their sigmoid is the image in [
 """
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from training.errors import ConfigError
 from training.layers import MinibatchDiscrimination, MinibatchStddev
+from training.losses import squared_slopes
 
 ImageShape = tuple[int, int, int]  # C, H, W
 MOST_CLASSES = 50
@@ -115,11 +116,22 @@ class Pictures(nn.Module):
 Coupling = Literal["none", "minibatch-discrimination", "minibatch-stddev"]
 
 
+class Judgement(NamedTuple):
+    """What a discriminator says of N images, in float32 whatever the precision of the pass."""
+
+    logits: Tensor
+    """(N,)."""
+    classes: Tensor | None
+    """Logits of the classes (N, K), of one that classifies; they do not know the labels."""
+    slopes: Tensor | None
+    """The squared norm (N,) of the gradient of the logits' sum, where it was asked for: it can be trained on."""
+
+
 class Discriminator(nn.Module):
     """Image -> logit. With a coupling layer, the logit of an image depends on its batch.
 
     With classes, `by_class` adds to the logit of an image what speaks for its class: a projection (Miyato & Koyama
-    2018, "cGANs with projection discriminator", eq. 3). One that `classifies` can also tell the class of an image.
+    2018, "cGANs with projection discriminator", eq. 3). One that `classifies` also tells the class of an image.
     """
 
     def __init__(
@@ -157,23 +169,28 @@ class Discriminator(nn.Module):
                     spectral_norm(module)
 
     def forward(
-        self, images: Tensor, labels: Tensor | None = None, *, classify: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
+        self, images: Tensor, labels: Tensor | None = None, *, judge: bool = False, slopes: bool = False
+    ) -> Tensor | Judgement:
         """(N, C, H, W) in [0, 1], and labels (N,) where there are classes -> logits (N,).
 
-        `classify`, of one that can: and the logits of the classes (N, K), which do not know the labels.
+        `judge`: all that `Judgement` has, by way of what a wrapper for several devices listens to.
         """
+        return self.judge(images, labels, slopes) if judge else self.judge(images, labels).logits
+
+    def judge(self, images: Tensor, labels: Tensor | None = None, slopes: bool = False) -> Judgement:
+        if slopes:
+            images = images.detach().requires_grad_()
         f = self.features(images)
         coupled = f if self.coupling is None else torch.cat([f, self.coupling(f)], dim=1)
         logits = self.logit(coupled)
         if self.by_class is not None and labels is not None:
             by_class: Tensor = self.by_class(f)
             logits = logits + by_class.gather(1, labels[:, None]).squeeze(1)
-        if not classify:
-            return logits
-        if self.classifier is None:
-            raise TypeError("this discriminator does not classify")
-        return logits, self.classifier(f)
+        return Judgement(
+            logits.float(),
+            None if self.classifier is None else self.classifier(f).float(),
+            squared_slopes(logits, images) if slopes else None,
+        )
 
     def features(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, A). The trunk sees [-1, 1]."""

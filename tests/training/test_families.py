@@ -185,13 +185,12 @@ def test_reals_and_fakes_are_judged_together_as_they_are_apart(
     discriminator, of = gan.networks["discriminator"], (torch.arange(4),) if conditional else ()
     reals, fakes = torch.rand(4, 1, 28, 28), torch.rand(4, 1, 28, 28)
     with torch.no_grad():
-        real, fake, classes = gan.judge(discriminator, reals, fakes, of)
-        torch.testing.assert_close(real, discriminator(reals, *of))
-        torch.testing.assert_close(fake, discriminator(fakes, *of))
-        if class_weight:
-            torch.testing.assert_close(classes, discriminator(reals, *of, classify=True)[1])
-        else:
-            assert classes is None
+        judged = gan.judge(discriminator, reals, fakes, of)
+    for images, of_these in zip((reals, fakes), judged, strict=True):
+        alone = discriminator(images, *of, judge=True)
+        assert (alone.classes is None) == (class_weight == 0)
+        torch.testing.assert_close(of_these, alone)
+        torch.testing.assert_close(of_these.logits, discriminator(images, *of))
 
 
 def test_a_coupled_discriminator_sees_no_fakes_among_reals() -> None:
@@ -202,7 +201,8 @@ def test_a_coupled_discriminator_sees_no_fakes_among_reals() -> None:
     with torch.no_grad():
         alone = gan.networks["discriminator"](reals)
         for fakes in (torch.zeros_like(reals), reals):
-            torch.testing.assert_close(gan.judge(gan.networks["discriminator"], reals, fakes, ())[0], alone)
+            real, _ = gan.judge(gan.networks["discriminator"], reals, fakes, ())
+            torch.testing.assert_close(real.logits, alone)
 
 
 @pytest.mark.parametrize(("r1", "r2"), [(6.0, 0.0), (0.0, 6.0), (6.0, 6.0), (6.0, 2.0)])
@@ -225,16 +225,19 @@ def test_each_penalty_is_of_its_own_images_and_falls_as_told(
     assert float(average) / (1 - config.optimizer.betas[0]) == pytest.approx(gamma)
 
 
-class Steep(nn.Module):
+class Steep(Discriminator):
     """Has a slope for images of which the first pixel is above 0.7, or for the others."""
 
     def __init__(self, for_bright: bool) -> None:
-        super().__init__()
+        super().__init__((1, 28, 28), (1, 1, 1), 1, "none", 1, 1, False)
         self.slope = nn.Parameter(torch.tensor(1.0))
         self.for_bright = for_bright
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        pixel = images[:, 0, 0, 0]
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return images
+
+    def logit(self, f: torch.Tensor) -> torch.Tensor:
+        pixel = f[:, 0, 0, 0]
         # The value is 0 wherever it is taken: only the slope is there.
         return self.slope * (pixel - pixel.detach()) * ((pixel > 0.7) == self.for_bright)
 

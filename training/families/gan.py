@@ -3,20 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from training.annealing import half_cosine
-from training.losses import GAN_LOSSES, gradient_penalty, zero_centred_penalty
+from training.losses import GAN_LOSSES, gradient_penalty
 from training.networks import (
     Coupling,
     Decoder,
     Discriminator,
     ImageShape,
     InTurn,
+    Judgement,
     ServedDiscriminator,
     class_count,
 )
@@ -68,14 +69,6 @@ class Generator(Decoder):
         return torch.sigmoid(super().forward(z, labels))
 
 
-class Judged(NamedTuple):
-    """Logits (N,) of reals and of fakes, and of the classes of the reals (N, K), where these are learnt."""
-
-    real: Tensor
-    fake: Tensor
-    classes: Tensor | None
-
-
 class GAN:
     averaged: tuple[str, ...] = ("generator",)
 
@@ -109,22 +102,26 @@ class GAN:
     def _update_discriminator(
         self, generator: Player, discriminator: Player, batches: Sequence[Batch], progress: Progress
     ) -> dict[str, Tensor]:
-        penalise = progress.step % self.config.penalty_every == 0
-        gamma_left = half_cosine(1.0, self.config.gamma_left, progress.fraction)
+        config, penalise = self.config, progress.step % self.config.penalty_every == 0
+        gamma_left = half_cosine(1.0, config.gamma_left, progress.fraction)
 
         def loss(batch: Batch) -> tuple[Tensor, Scalars]:
             reals, of = batch.images, self._labels(batch)
             with torch.no_grad():
                 fakes = generator.network(self._latents(reals), *of).float()
-            real, fake, classes = self.judge(discriminator.network, reals, fakes, of)
-            value = self.discriminator_loss(real, fake)
-            scalars = {"loss_d": value, "logit_real": real.mean(), "logit_fake": fake.mean()}
-            if classes is not None:
-                scalars["class_real_nats"] = cross_entropy(classes, of[0])
-                value = value + self.config.class_weight * scalars["class_real_nats"]
-            if penalise:
-                penalty = self._penalty(discriminator, reals, fakes, of, gamma_left)
-                value = value + self.config.penalty_every * penalty
+            real, fake = self.judge(discriminator.network, reals, fakes, of, penalise=penalise)
+            value = self.discriminator_loss(real.logits, fake.logits)
+            scalars = {"loss_d": value, "logit_real": real.logits.mean(), "logit_fake": fake.logits.mean()}
+            if real.classes is not None:
+                scalars["class_real_nats"] = cross_entropy(real.classes, of[0])
+                value = value + config.class_weight * scalars["class_real_nats"]
+            for gamma, judged in ((config.r1_gamma, real), (config.r2_gamma, fake)):
+                if gamma and judged.slopes is not None:
+                    value = value + config.penalty_every * gamma_left * gamma / 2 * judged.slopes.mean()
+            if config.gp_lambda and penalise:
+                critic = partial(self._plain, discriminator, of)
+                penalty = gradient_penalty(critic, reals, fakes)
+                value = value + config.penalty_every * config.gp_lambda * penalty
             return value, scalars
 
         return discriminator.update(batches, loss)
@@ -137,13 +134,13 @@ class GAN:
             # Not the wrapped module: this pass trains the generator, the discriminator's gradients need no exchange.
             fakes = generator.network(self._latents(images), *of)
             with discriminator.autocast():
-                fake, classes = self._see(discriminator.plain, fakes, of)
+                fake: Judgement = discriminator.plain(fakes, *of, judge=True)
             needs_real = self.config.loss == "relativistic"
-            real = self._plain(discriminator, of, images) if needs_real else torch.zeros_like(fake)
-            value = self.generator_loss(real, fake)
+            real = self._plain(discriminator, of, images) if needs_real else torch.zeros_like(fake.logits)
+            value = self.generator_loss(real, fake.logits)
             scalars = {"loss_g": value}
-            if classes is not None:
-                scalars["class_fake_nats"] = cross_entropy(classes, of[0])
+            if fake.classes is not None:
+                scalars["class_fake_nats"] = cross_entropy(fake.classes, of[0])
                 value = value + self.config.class_weight * scalars["class_fake_nats"]
             return value, scalars
 
@@ -156,49 +153,31 @@ class GAN:
         """What networks are told beside images or latents: fakes are of the classes of the reals beside them."""
         return (batch.labels,) if self.classes and batch.labels is not None else ()
 
-    def _penalty(
-        self, discriminator: Player, reals: Tensor, fakes: Tensor, of: tuple[Tensor, ...], gamma_left: float
-    ) -> Tensor:
-        """The sum of the penalties asked for, with `gamma_left` of each gamma."""
-        config, penalty = self.config, torch.zeros((), device=reals.device)
-        r1_gamma, r2_gamma = config.r1_gamma * gamma_left, config.r2_gamma * gamma_left
-        critic = partial(self._plain, discriminator, of)
-        if config.coupling == "none" and r1_gamma == r2_gamma > 0:
-            # Both in one pass: the mean over reals and fakes together, twice.
-            critic_of_both = partial(self._plain, discriminator, _twice(of))
-            penalty = r1_gamma * zero_centred_penalty(critic_of_both, torch.cat([reals, fakes]))
-        else:
-            if r1_gamma:
-                penalty = penalty + r1_gamma / 2 * zero_centred_penalty(critic, reals)
-            if r2_gamma:
-                penalty = penalty + r2_gamma / 2 * zero_centred_penalty(critic, fakes)
-        if config.gp_lambda:
-            penalty = penalty + config.gp_lambda * gradient_penalty(critic, reals, fakes)
-        return penalty
+    def judge(
+        self,
+        discriminator: nn.Module,
+        reals: Tensor,
+        fakes: Tensor,
+        of: tuple[Tensor, ...],
+        *,
+        penalise: bool = False,
+    ) -> tuple[Judgement, Judgement]:
+        """What is said of both: in one pass, unless the logits of a batch depend on each other.
 
-    def judge(self, discriminator: nn.Module, reals: Tensor, fakes: Tensor, of: tuple[Tensor, ...]) -> Judged:
-        """What is said of both: in one pass, unless the logits of a batch depend on each other."""
+        `penalise`: with the slopes, where there is a gamma for them.
+        """
+        r1, r2 = penalise and self.config.r1_gamma > 0, penalise and self.config.r2_gamma > 0
         if self.config.coupling != "none":
-            real, classes = self._see(discriminator, reals, of)
-            return Judged(real, self._see(discriminator, fakes, of)[0], classes)
-        logits, classes = self._see(discriminator, torch.cat([reals, fakes]), _twice(of))
-        real, fake = logits.chunk(2)
-        return Judged(real, fake, None if classes is None else classes[: len(reals)])
-
-    def _see(
-        self, discriminator: nn.Module, images: Tensor, of: tuple[Tensor, ...]
-    ) -> tuple[Tensor, Tensor | None]:
-        """Logits (N,), and where the discriminator learns the classes those of the classes (N, K)."""
-        if not self.config.class_weight:
-            return discriminator(images, *of).float(), None
-        logits, classes = discriminator(images, *of, classify=True)
-        return logits.float(), classes.float()
+            real = discriminator(reals, *of, judge=True, slopes=r1)
+            return real, discriminator(fakes, *of, judge=True, slopes=r2)
+        twice = (labels.repeat(2) for labels in of)
+        return _halves(discriminator(torch.cat([reals, fakes]), *twice, judge=True, slopes=r1 or r2))
 
     def _plain(self, discriminator: Player, of: tuple[Tensor, ...], images: Tensor) -> Tensor:
         """Logits in the run's precision, by the module itself."""
         with discriminator.autocast():
             logits: Tensor = discriminator.plain(images, *of)
-        return logits.float()
+        return logits
 
     def _latents(self, images: Tensor) -> Tensor:
         return torch.randn(len(images), self.config.latent_dim, device=images.device)
@@ -220,6 +199,14 @@ class GAN:
         }
 
 
-def _twice(of: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """For reals and fakes one after the other, which are of the same classes."""
-    return tuple(labels.repeat(2) for labels in of)
+def _halves(judged: Judgement) -> tuple[Judgement, Judgement]:
+    def part(rows: slice) -> Judgement:
+        logits, classes, slopes = judged
+        return Judgement(
+            logits[rows],
+            None if classes is None else classes[rows],
+            None if slopes is None else slopes[rows],
+        )
+
+    n = len(judged.logits) // 2
+    return part(slice(None, n)), part(slice(n, None))
