@@ -128,7 +128,7 @@ def _training(trained: Trained, provenance: Provenance) -> list[tuple[str, ...]]
         ("parameters", ", ".join(parameters)),
         ("images seen", f"{state.images_seen:,}, {stopped}"),
         ("batch, learning rate, seed", f"{config.batch_size}, {config.optimizer.lr:g}, {config.seed}"),
-        ("weights", f"{weights}, rounded to float16; the arithmetic is of float32"),
+        ("weights", f"{weights}; matrices and kernels rounded to float16, served in float32"),
         (
             "time",
             f"{state.seconds / 60:.1f} minutes, {state.images_seen / max(state.seconds, 1e-9):,.0f} images/s, "
@@ -136,7 +136,7 @@ def _training(trained: Trained, provenance: Provenance) -> list[tuple[str, ...]]
         ),
         ("hardware", "; ".join(sorted(hardware))),
         ("cost", cost(sessions, state.seconds)),
-        ("precision", config.precision),
+        ("precision of the training", config.precision),
         ("torch", ", ".join(sorted({s.torch for s in sessions}))),
         ("commit", ", ".join(dict.fromkeys(f"`{s.commit}`" for s in sessions))),
     ]

@@ -175,11 +175,13 @@ class Discriminator(nn.Module):
 
         `judge`: all that `Judgement` has, by way of what a wrapper for several devices listens to.
         """
-        return self.judge(images, labels, slopes) if judge else self.judge(images, labels).logits
+        said = self.judge(images, labels, slopes=slopes)
+        return said if judge else said.logits
 
-    def judge(self, images: Tensor, labels: Tensor | None = None, slopes: bool = False) -> Judgement:
+    def judge(self, images: Tensor, labels: Tensor | None = None, *, slopes: bool = False) -> Judgement:
+        """As `forward`. With `slopes` whatever made the images gets no gradient."""
         if slopes:
-            images = images.detach().requires_grad_()
+            images = images.detach().float().requires_grad_()
         f = self.features(images)
         coupled = f if self.coupling is None else torch.cat([f, self.coupling(f)], dim=1)
         logits = self.logit(coupled)

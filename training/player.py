@@ -26,7 +26,7 @@ class Progress:
 
     step: int
     images_seen: int
-    fraction: float = 0.0
+    fraction: float
     """Of the run's images, in [0, 1)."""
 
 

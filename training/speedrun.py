@@ -207,7 +207,7 @@ def step_flop(config: Config, data: Dataset, fabric: Fabric) -> int:
     counted, steps = _Operations(), getattr(config.model, "penalty_every", 1)  # type: ignore[no-untyped-call]  # nor this
     with counted:
         for step in range(steps):
-            family.step(players, batches, Progress(step, 0))
+            family.step(players, batches, Progress(step, 0, 0.0))
     return counted.flop // steps
 
 

@@ -11,9 +11,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from service import codecs, latents, tensors
+from service import codecs, latents, manifest, tensors
 
-GRAPH = Path(__file__).resolve().parents[2] / "models" / "mnist-gan" / "3" / "generate.onnx"
+MODEL = Path(__file__).resolve().parents[2] / "models" / "mnist-gan"
+GRAPH = MODEL / str(manifest.versions(MODEL)[-1]) / "generate.onnx"
+"""Of the newest version, as it is served."""
 LATENT_DIM = 64
 RUN_IMAGES = 64
 """Most rows a run of the session, as in Latentry."""

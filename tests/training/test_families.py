@@ -17,6 +17,7 @@ from training.errors import ConfigError
 from training.families import build
 from training.families.gan import GAN
 from training.loop import make_players, train
+from training.losses import zero_centred_penalty
 from training.networks import Discriminator
 from training.player import Batch, Player, Progress
 from training.run_dir import RunDir
@@ -148,7 +149,7 @@ def test_the_generator_learns_what_the_discriminator_takes_for_its_class() -> No
             torch.nn.init.zeros_(layer.weight)
         players = make_players(gan, config, Fabric(accelerator="cpu", devices=1))
         players["discriminator"].optimizer.param_groups[0]["lr"] = 0.0
-        gan.step(players, [Batch(torch.rand(8, 1, 28, 28), torch.arange(8))], Progress(0, 0))
+        gan.step(players, [Batch(torch.rand(8, 1, 28, 28), torch.arange(8))], Progress(0, 0, 0.0))
         averages = (
             state["exp_avg"] for state in players["generator"].optimizer.state_dict()["state"].values()
         )
@@ -180,17 +181,28 @@ def test_reals_and_fakes_are_judged_together_as_they_are_apart(
 ) -> None:
     torch.manual_seed(0)
     model = {"coupling": "none", "conditional": conditional, "class_weight": class_weight}
+    model |= {"r1_gamma": 1.0, "r2_gamma": 1.0}
     gan = build(small("gan", model).model, (1, 28, 28), 10)
     assert isinstance(gan, GAN)
     discriminator, of = gan.networks["discriminator"], (torch.arange(4),) if conditional else ()
     reals, fakes = torch.rand(4, 1, 28, 28), torch.rand(4, 1, 28, 28)
-    with torch.no_grad():
-        judged = gan.judge(discriminator, reals, fakes, of)
+    judged = gan.judge(discriminator, reals, fakes, of, penalise=True)
     for images, of_these in zip((reals, fakes), judged, strict=True):
-        alone = discriminator(images, *of, judge=True)
+        alone = discriminator(images, *of, judge=True, slopes=True)
         assert (alone.classes is None) == (class_weight == 0)
         torch.testing.assert_close(of_these, alone)
         torch.testing.assert_close(of_these.logits, discriminator(images, *of))
+        penalty = zero_centred_penalty(lambda x: discriminator(x, *of), images)
+        torch.testing.assert_close(alone.slopes.mean(), penalty)
+
+
+def test_slopes_are_float32_in_mixed_precision() -> None:
+    """Of a discriminator behind the wrapper that a run puts around it."""
+    config = small("gan", {"coupling": "none"}, precision="bf16-mixed")
+    gan = build(config.model, (1, 28, 28), 10)
+    players = make_players(gan, config, Fabric(accelerator="cpu", devices=1, precision=config.precision))
+    slopes = players["discriminator"].network(torch.rand(8, 1, 28, 28), judge=True, slopes=True).slopes
+    assert (slopes.bfloat16().float() != slopes).any()
 
 
 def test_a_coupled_discriminator_sees_no_fakes_among_reals() -> None:
@@ -207,21 +219,30 @@ def test_a_coupled_discriminator_sees_no_fakes_among_reals() -> None:
 
 @pytest.mark.parametrize(("r1", "r2"), [(6.0, 0.0), (0.0, 6.0), (6.0, 6.0), (6.0, 2.0)])
 @pytest.mark.parametrize("of_reals", [True, False])
-@pytest.mark.parametrize(("fraction", "left"), [(0.0, 1.0), (0.5, 0.6), (1.0, 0.2)])
-def test_each_penalty_is_of_its_own_images_and_falls_as_told(
-    fraction: float, left: float, of_reals: bool, r1: float, r2: float
+@pytest.mark.parametrize(
+    ("progress", "factor"),
+    [
+        (Progress(0, 0, 0.0), 4.0),
+        (Progress(1, 0, 0.0), 0.0),
+        (Progress(4, 0, 0.5), 4 * 0.6),
+        (Progress(4, 0, 1.0), 4 * 0.2),
+    ],
+)
+@pytest.mark.parametrize("coupling", ["none", "minibatch-stddev"])
+def test_each_penalty_is_of_its_own_images_at_its_step_and_falls_as_told(
+    coupling: str, progress: Progress, factor: float, of_reals: bool, r1: float, r2: float
 ) -> None:
     """A discriminator that is steep for reals alone feels R1, one that is for fakes alone R2: d (gamma/2 s^2) / ds."""
-    model = {"coupling": "none", "penalty_every": 1, "r1_gamma": r1, "r2_gamma": r2, "gamma_left": 0.2}
+    model = {"coupling": coupling, "penalty_every": 4, "r1_gamma": r1, "r2_gamma": r2, "gamma_left": 0.2}
     torch.manual_seed(0)
     config = small("gan", model)
     gan, discriminator = build(config.model, (1, 28, 28), 10), Steep(for_bright=of_reals)
     gan.networks["discriminator"] = discriminator
     players = make_players(gan, config, Fabric(accelerator="cpu", devices=1))
     bright = Batch(torch.full((4, 1, 28, 28), 0.9), None)  # fakes of an untrained generator are near 1/2
-    gan.step(players, [bright], Progress(0, 0, fraction))
+    gan.step(players, [bright], progress)
     average = players["discriminator"].optimizer.state_dict()["state"][0]["exp_avg"]
-    gamma = left * (r1 if of_reals else r2)
+    gamma = factor * (r1 if of_reals else r2)
     assert float(average) / (1 - config.optimizer.betas[0]) == pytest.approx(gamma)
 
 

@@ -162,16 +162,16 @@ class GAN:
         *,
         penalise: bool = False,
     ) -> tuple[Judgement, Judgement]:
-        """What is said of both: in one pass, unless the logits of a batch depend on each other.
+        """What is said of both: in one pass, unless logits depend on their batch or slopes are asked of one side only.
 
         `penalise`: with the slopes, where there is a gamma for them.
         """
         r1, r2 = penalise and self.config.r1_gamma > 0, penalise and self.config.r2_gamma > 0
-        if self.config.coupling != "none":
+        if self.config.coupling != "none" or r1 != r2:
             real = discriminator(reals, *of, judge=True, slopes=r1)
             return real, discriminator(fakes, *of, judge=True, slopes=r2)
         twice = (labels.repeat(2) for labels in of)
-        return _halves(discriminator(torch.cat([reals, fakes]), *twice, judge=True, slopes=r1 or r2))
+        return _halves(discriminator(torch.cat([reals, fakes]), *twice, judge=True, slopes=r1))
 
     def _plain(self, discriminator: Player, of: tuple[Tensor, ...], images: Tensor) -> Tensor:
         """Logits in the run's precision, by the module itself."""

@@ -46,7 +46,8 @@ def aged_generators(
         torch.set_rng_state(random_state)
         while step * config.batch_size < age:
             batches = micro_batches(images, None, config, step, 0, 1)
-            family.step(players, batches, Progress(step, step * config.batch_size))
+            seen = step * config.batch_size
+            family.step(players, batches, Progress(step, seen, seen / config.images))
             step += 1
         random_state = torch.get_rng_state()
         yield age, players["generator"].plain
