@@ -29,7 +29,7 @@ from tests.service.server import running, serve
 NPY = {"Accept": "application/x-npy"}
 WAIT_S = 20
 SETTLED = 25
-"""Answers in a row, each over a connection of its own: of two workers, both gave some."""
+"""Answers in a row, each over a connection of its own: of two idle workers, both gave some."""
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Two workers that look by themselves."""
+    """Two workers that look by themselves, and when they are called."""
     scratch = tmp_path_factory.mktemp("watching")
-    with serve(root, scratch, workers=2, reload_interval_s=0.2) as url:
+    with serve(root, scratch, workers=2, reload_interval_s=0.2, admin=True) as url:
         yield url
 
 
@@ -58,6 +58,7 @@ def weighted_url(root: Path, url: str) -> str:
         return {model["version"]: model["traffic"] for model in listed(url)["models"]}
 
     wait_for(lambda: {v: s for v, s in shares().items() if s} == {20: 0.25, 21: 0.75})
+    in_every_worker(url)
     return url
 
 
@@ -102,6 +103,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
         held = held + 1 if condition() else 0
 
 
+def in_every_worker(url: str) -> None:
+    """Until each has seen what is there now: while one still looks, the other may give all answers."""
+    assert post(url, "/admin/reload").json()["complete"] is True
+
+
 def listed(url: str) -> dict[str, Any]:
     return dict(HTTP.get(f"{url}/models").json())
 
@@ -121,18 +127,19 @@ def test_a_bad_version_leaves_the_good_one_and_a_good_one_follows(root: Path, ur
     bad = bundles.write_gan(root, version=2, seed=40)
     (bad / "generate.onnx").write_bytes((bad / "generate.onnx").read_bytes()[:-1])
     wait_for(lambda: "tiny-gan/2" in listed(url)["refused"])
+    in_every_worker(url)
     assert re.match(r"tiny-gan/2/generate.onnx: has [\d,]+ bytes", listed(url)["refused"]["tiny-gan/2"])
     assert ask(url) == 1
     assert_problem(post(url, "/sample", json={"model": "tiny-gan", "version": 2}), 404)
     assert metric(url, "latentry_models_refused") == 1
     bundles.write_gan(root, version=3, seed=41)
-    wait_for(lambda: ask(url) == 3)
+    wait_for(lambda: metric(url, 'latentry_model_changes_total{change="loaded"}') == 2)  # in two workers
     assert [ask(url, version=v) for v in (1, 3)] == [1, 3]
     assert post(url, "/sample?model=tiny-gan&seed=5&n=3", headers=NPY).content == expected(root, 5, 3, 3)
     shutil.rmtree(bad)
-    wait_for(lambda: listed(url)["refused"] == {})
-    assert metric(url, "latentry_models_refused") == 0
-    assert metric(url, 'latentry_model_changes_total{change="loaded"}') == 2  # in two workers
+    wait_for(lambda: metric(url, "latentry_models_refused") == 0)
+    assert listed(url)["refused"] == {}
+    assert metric(url, 'latentry_model_changes_total{change="loaded"}') == 2
 
 
 def test_a_call_reaches_every_worker(called_root: Path, called_url: str) -> None:
