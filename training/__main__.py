@@ -79,24 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--processes", type=int, default=1, help="runs at a time, one thread each")
     _add_device(study)
 
-    speedrun = commands.add_parser(
-        "speedrun", help="train a GAN of Stacked-MNIST until it reaches all modes, against the clock"
+    _add_speedrun(
+        commands.add_parser(
+            "speedrun", help="train a GAN of Stacked-MNIST until it reaches all modes, against the clock"
+        )
     )
-    speedrun.add_argument("--recipe", default="stacked-mnist-gan", help="default: %(default)s")
-    speedrun.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
-    speedrun.add_argument(
-        "--every", type=int, default=50_000, help="images between looks (default: %(default)s)"
-    )
-    speedrun.add_argument(
-        "--minutes", type=float, default=60, help="of training, at most, a seed (default: %(default)s)"
-    )
-    speedrun.add_argument("--modes", type=int, help="to be reached (default: all)")
-    speedrun.add_argument(
-        "--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)"
-    )
-    speedrun.add_argument("--threads", type=int, help="CPU threads of torch")
-    _add_data(speedrun)
-    _add_device(speedrun)
 
     peers = commands.add_parser(
         "peers", help="train ours and what one would otherwise train for the same time, and compare"
@@ -109,6 +96,30 @@ def _parser() -> argparse.ArgumentParser:
     peers.add_argument("--threads", type=int, help="CPU threads of torch")
     _add_device(peers)
     return parser
+
+
+def _add_speedrun(speedrun: argparse.ArgumentParser) -> None:
+    speedrun.add_argument("--recipe", default="stacked-mnist-gan", help="default: %(default)s")
+    speedrun.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
+    speedrun.add_argument(
+        "--every", type=int, default=50_000, help="images between looks (default: %(default)s)"
+    )
+    speedrun.add_argument(
+        "--minutes", type=float, default=60, help="of training, at most, a seed (default: %(default)s)"
+    )
+    speedrun.add_argument("--modes", type=int, help="to be reached (default: all)")
+    speedrun.add_argument("--samples", type=int, help="of each look (default: 26,000)")
+    speedrun.add_argument(
+        "--whole", action="store_true", help="when they are, go on to the end of the recipe all the same"
+    )
+    speedrun.add_argument("--processes", type=int, default=1, help="seeds at a time (default: %(default)s)")
+    speedrun.add_argument("--runs", type=Path, help="folder to keep the runs in (default: they are not kept)")
+    speedrun.add_argument(
+        "--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)"
+    )
+    speedrun.add_argument("--threads", type=int, help="CPU threads of torch")
+    _add_data(speedrun)
+    _add_device(speedrun)
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:

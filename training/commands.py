@@ -164,6 +164,10 @@ def run_speedrun(
     every: int,
     minutes: float,
     modes: int | None,
+    samples: int | None,
+    whole: bool,
+    processes: int,
+    runs: Path | None,
     out: Path,
     threads: int | None,
     data: Path | None,
@@ -176,7 +180,10 @@ def run_speedrun(
         raise ConfigError(
             f"{recipe}: is conditional; the speed run is of a gan that draws all modes by itself"
         )
-    torch.backends.cudnn.benchmark = True
+    if whole and config.images % every:
+        raise ConfigError(
+            f"--every {every}: the end of {recipe}, {config.images} images, is no multiple of that"
+        )
     fabric = Fabric(accelerator=_accelerator(device), devices=1, precision=config.precision)
     if threads:
         torch.set_num_threads(threads)
@@ -189,6 +196,10 @@ def run_speedrun(
         every=every,
         minutes=minutes,
         goal=modes,
+        samples=samples,
+        whole=whole,
+        processes=processes,
+        runs=runs,
     )
     print(speedrun_page.write(found, out))
 

@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import multiprocessing
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,7 @@ from training.schedule import micro_batches
 
 @dataclass(frozen=True)
 class Look:
-    """What 26,000 samples of the averaged generator showed."""
+    """What samples of the averaged generator showed."""
 
     images_seen: int
     seconds: float
@@ -62,8 +65,14 @@ class Speedrun:
     """Modes."""
     every_images: int
     """Between looks."""
+    samples: int
+    """Of each look."""
     minutes: float
     """Of training, at most, a seed."""
+    whole: bool
+    """Whether each went on to the end of its recipe when the goal was reached."""
+    processes: int
+    """Seeds that are trained beside each other, each in a process of its own."""
     step_flop: int
     """Of one step, matrix products and convolutions, both players and the penalties."""
     batch_images: int
@@ -86,15 +95,34 @@ class Speedrun:
         return cls(**{**raw, "attempts": attempts})
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """What an attempt is, for a process that knows nothing."""
+
+    config: Config
+    data: Path | None
+    accelerator: str
+    threads: int
+    minutes: float
+    goal: int
+    samples: int
+    whole: bool
+    runs: Path | None
+
+
 def run(
     config: Config,
-    seeds: Sequence[int],
+    seeds: Iterable[int],
     fabric: Fabric,
     record: Path,
     *,
     every: int,
     minutes: float,
     goal: int | None = None,
+    samples: int | None = None,
+    whole: bool = False,
+    processes: int = 1,
+    runs: Path | None = None,
     data: Path | None = None,
 ) -> Speedrun:
     """Train `config` once a seed until the goal (None: all modes) is reached or `minutes` of training are over.
@@ -103,6 +131,10 @@ def run(
 
     Args:
         every: images between looks.
+        samples: of each look; None: as many as `evaluate` takes.
+        whole: go on to the end of the recipe, to see what each seed comes to.
+        processes: seeds to train beside each other, on the same device.
+        runs: keep the run folders here, as `seed-<seed>`; None: they are not kept.
         data: of the dataset's images; None: looked for.
     """
     with writing(record):
@@ -111,7 +143,8 @@ def run(
     space = FeatureSpace.load(published_classifier(images.name), test, fabric.device)
     kinds = len(images.class_names or ())
     goal = kinds if goal is None else goal
-    real = _reached(space, torch.from_numpy(spread(images.images, modes.SAMPLES)), kinds)
+    samples = modes.SAMPLES if samples is None else samples
+    real = _reached(space, torch.from_numpy(spread(images.images, samples)), kinds)
     found = Speedrun(
         recipe=config.name,
         config_sha256=config.sha256(),
@@ -121,7 +154,10 @@ def run(
         commit=git_commit(),
         goal=goal,
         every_images=every,
+        samples=samples,
         minutes=minutes,
+        whole=whole,
+        processes=processes,
         step_flop=step_flop(config, images, fabric),
         batch_images=config.batch_size,
         matrix_flop_per_second=matrix_rate(fabric.device, config.precision),
@@ -129,27 +165,50 @@ def run(
         real_reverse_kl_nats=real[1],
         attempts=(),
     )
-    for seed in seeds:
-        looks = _attempt(
+    trials = [
+        _Trial(
             dataclasses.replace(config, seed=seed, checkpoint_every_images=every),
-            images,
-            space,
-            fabric,
+            data,
+            fabric.device.type,
+            found.threads,
             minutes,
             goal,
+            samples,
+            whole,
+            runs,
         )
-        found = dataclasses.replace(found, attempts=(*found.attempts, Attempt(seed, looks)))
+        for seed in seeds
+    ]
+    if processes == 1:
+        attempts: Iterable[Attempt] = (_attempt(trial, images, space, fabric) for trial in trials)
+    else:
+        attempts = _beside(trials, processes)
+    for attempt in attempts:
+        found = dataclasses.replace(found, attempts=(*found.attempts, attempt))
         write_whole(record, found.to_json().encode())
     return found
 
 
-def _attempt(
-    config: Config, data: Dataset, space: FeatureSpace, fabric: Fabric, minutes: float, goal: int
-) -> tuple[Look, ...]:
-    looks: list[Look] = []
+def _beside(trials: list[_Trial], processes: int) -> Iterator[Attempt]:
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_alone, trials)
+
+
+def _alone(trial: _Trial) -> Attempt:
+    """In a process of its own."""
+    torch.set_num_threads(trial.threads)
+    fabric = Fabric(accelerator=trial.accelerator, devices=1, precision=trial.config.precision)
+    images, test = (load(trial.config.dataset, split, trial.data) for split in ("train", "test"))
+    space = FeatureSpace.load(published_classifier(images.name), test, fabric.device)
+    return _attempt(trial, images, space, fabric)
+
+
+def _attempt(trial: _Trial, data: Dataset, space: FeatureSpace, fabric: Fabric) -> Attempt:
+    torch.backends.cudnn.benchmark = True
+    config, looks = trial.config, list[Look]()
 
     def until(averages: Mapping[str, nn.Module], seen: int, seconds: float) -> bool:
-        drawn = sample(averages["generator"], latent_dim(config.model), modes.SAMPLES, SEED, fabric.device)
+        drawn = sample(averages["generator"], latent_dim(config.model), trial.samples, SEED, fabric.device)
         look = Look(seen, seconds, *_reached(space, drawn, len(data.class_names or ())))
         looks.append(look)
         print(
@@ -157,21 +216,31 @@ def _attempt(
             f"{look.reverse_kl_nats:.3f} nats",
             flush=True,
         )
-        return look.modes >= goal
+        return look.modes >= trial.goal and not trial.whole
 
-    with tempfile.TemporaryDirectory() as folder:
-        run_dir = RunDir(Path(folder) / "run")
+    with _folder(trial) as folder:
+        run_dir = RunDir(folder)
         run_dir.create(config)
         try:
-            outcome = train(config, data, run_dir, fabric, minutes=minutes, quiet=True, until=until)
+            outcome = train(config, data, run_dir, fabric, minutes=trial.minutes, quiet=True, until=until)
         except TrainingError as error:
             print(f"seed {config.seed}: {error}", flush=True)
-            return tuple(looks)
+            return Attempt(config.seed, tuple(looks))
     if outcome.stopped_by not in ("images", "minutes", "until"):
         raise TrainingError(
             f"stopped by {outcome.stopped_by}: the attempts before this one are on record; begin again for the others"
         )
-    return tuple(looks)
+    return Attempt(config.seed, tuple(looks))
+
+
+@contextmanager
+def _folder(trial: _Trial) -> Iterator[Path]:
+    """For the run."""
+    if trial.runs is not None:
+        yield trial.runs / f"seed-{trial.config.seed}"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "run"
 
 
 def _reached(space: FeatureSpace, images: Tensor, kinds: int) -> tuple[int, float]:

@@ -17,7 +17,9 @@ def write(found: Speedrun, out: Path) -> Path:
         seconds = [look.seconds for look in attempt.looks]
         place.plot(seconds, [look.modes for look in attempt.looks], label=f"seed {attempt.seed}")
     place.set(
-        xlabel="seconds of training", ylabel="modes", title=f"Modes among 26,000 samples, goal {found.goal:,}"
+        xlabel="seconds of training",
+        ylabel="modes",
+        title=f"Modes among {found.samples:,} samples, goal {found.goal:,}",
     )
     place.legend()
     save(figure, out / "speedrun" / "modes.png")
@@ -32,7 +34,8 @@ def _text(found: Speedrun) -> str:
         [
             str(attempt.seed),
             *(_figures(look) if look else ["not reached", "", "", ""]),
-            f"{attempt.looks[-1].modes:,} modes, {attempt.looks[-1].reverse_kl_nats:.3f} nats"
+            f"{attempt.looks[-1].modes:,} modes, {attempt.looks[-1].reverse_kl_nats:.3f} nats, "
+            f"{attempt.looks[-1].images_seen:,} images, {attempt.looks[-1].seconds:,.0f} s"
             if attempt.looks
             else "",
         ]
@@ -45,15 +48,23 @@ def _text(found: Speedrun) -> str:
     ]
     flops = np.mean(rates) / found.batch_images * found.step_flop if rates else float("nan")
     times = mean_sd([look.seconds for look in reached]) if reached else "–"
+    ends_nats = [attempt.looks[-1].reverse_kl_nats for attempt in found.attempts if attempt.looks]
+    whole = (
+        f"Each went on to the end of the recipe: **{mean_sd(ends_nats)} nats, {max(ends_nats):.3f} at most**. "
+        if found.whole and ends_nats
+        else ""
+    )
+    beside = f" {found.processes} seeds were trained beside each other." if found.processes > 1 else ""
     header = ["seed", "seconds", "images", "modes", "reverse KL, nats", "at the end"]
     return (
         f"# From nothing to {found.goal:,} modes\n\n"
-        f"`make speedrun` trains `{found.recipe}` from nothing, once a seed, and stops the clock when 26,000 samples "
-        f"reach {found.goal:,} modes. **{times} seconds**; {len(reached)} of {len(found.attempts)} seeds reached it. "
-        f"As many real images reach {found.real_modes:,}, at {found.real_reverse_kl_nats:.4f} nats.\n\n"
+        f"`make speedrun` trains `{found.recipe}` from nothing, once a seed, and stops the clock when "
+        f"{found.samples:,} samples reach {found.goal:,} modes. **{times} seconds**; "
+        f"{len(reached)} of {len(found.attempts)} seeds reached it. "
+        f"{whole}As many real images reach {found.real_modes:,}, at {found.real_reverse_kl_nats:.4f} nats.\n\n"
         f"{table(header, rows)}\n\n"
         f"The clock runs while it trains and saves, data already in memory; it stands while samples are counted, "
-        f"which is every {found.every_images:,} images. A seed has {found.minutes:g} minutes at most.\n\n"
+        f"which is every {found.every_images:,} images. A seed has {found.minutes:g} minutes at most.{beside}\n\n"
         "![modes over time](speedrun/modes.png)\n\n"
         f"{mean_sd(rates) if rates else '–'} images/s. A step of {found.batch_images} images is "
         f"{found.step_flop / 1e9:.3g} GFLOP in convolutions and matrix products: {flops / 1e12:.3g} TFLOP/s in all; "

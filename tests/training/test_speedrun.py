@@ -1,5 +1,6 @@
 """The speed run: the clock, the goal, and the page that is made of the record."""
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,27 @@ def test_it_trains_until_the_goal_and_says_so(tmp_path: Path) -> None:
     assert "2 of 2 seeds reached it" in page
     assert "| 1 |" in page
     assert (tmp_path / "speedrun" / "modes.png").stat().st_size > 1000
+
+
+def test_seeds_go_on_to_the_end_beside_each_other_and_their_runs_are_kept(tmp_path: Path) -> None:
+    options = ["--data", str(MINI), "--device", "cpu", "--threads", "1", "--out", str(tmp_path)]
+    options += ["--recipe", str(recipe(tmp_path)), "--modes", "1", "--every", "192", "--samples", "50"]
+    options += ["--seeds", "2", "--processes", "2", "--whole", "--runs", str(tmp_path / "runs")]
+    assert main(["speedrun", *options]) == 0
+    found = Speedrun.from_json((tmp_path / "speedrun" / "record.json").read_text())
+    assert [attempt.seed for attempt in found.attempts] == [0, 1]
+    assert [[look.images_seen for look in attempt.looks] for attempt in found.attempts] == [[192, 384]] * 2
+    assert found.attempts[0].looks != found.attempts[1].looks
+    for seed in range(2):
+        run = RunDir(tmp_path / "runs" / f"seed-{seed}")
+        assert run.checkpoint.exists()
+        assert json.loads(run.config.read_text())["seed"] == seed
+
+
+def test_a_whole_run_ends_with_a_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--recipe", str(recipe(tmp_path)), "--out", str(tmp_path), "--every", "100", "--whole"]
+    assert main(["speedrun", *options]) == 2
+    assert "384 images, is no multiple of that" in capsys.readouterr().err
 
 
 def test_without_the_goal_the_whole_run_is_on_record(tmp_path: Path) -> None:
@@ -150,11 +172,30 @@ def test_the_page_reports_what_the_record_holds(tmp_path: Path) -> None:
     early = replace(look, images_seen=500, seconds=5.0, modes=900)
     attempts = tuple(Attempt(s, (early, replace(look, seconds=10.0 + 2 * s))) for s in range(2))
     found = Speedrun(
-        "r", "0" * 64, "a device", 2, "2", "c", 1000, 500, 5.0, 10**9, 10, 1e12, 1000, 0.02, attempts
+        recipe="r",
+        config_sha256="0" * 64,
+        device="a device",
+        threads=2,
+        torch="2",
+        commit="c",
+        goal=1000,
+        every_images=500,
+        samples=26_000,
+        minutes=5.0,
+        whole=True,
+        processes=3,
+        step_flop=10**9,
+        batch_images=10,
+        matrix_flop_per_second=1e12,
+        real_modes=1000,
+        real_reverse_kl_nats=0.02,
+        attempts=attempts,
     )
     speedrun_page.write(found, tmp_path)
     page = (tmp_path / "speedrun.md").read_text()
     assert "**11.0 ± 1.4 seconds**" in page
-    assert "| 0 | 10.0 | 1,000 | 1,000 | 0.050 |" in page
+    assert "| 0 | 10.0 | 1,000 | 1,000 | 0.050 | 1,000 modes, 0.050 nats, 1,000 images, 10 s |" in page
+    assert "**0.0500 ± 0.0000 nats, 0.050 at most**" in page
+    assert "3 seeds were trained beside each other." in page
     # (100 + 83.3) / 2 images/s, in steps of 10 images and 1 GFLOP
     assert "0.00917 TFLOP/s in all" in page
