@@ -221,6 +221,7 @@ def _attempt(trial: _Trial, data: Dataset, space: FeatureSpace, fabric: Fabric) 
     with _folder(trial) as folder:
         run_dir = RunDir(folder)
         run_dir.create(config)
+        run_dir.begin_session(data, fabric.device, fabric.world_size)
         try:
             outcome = train(config, data, run_dir, fabric, minutes=trial.minutes, quiet=True, until=until)
         except TrainingError as error:

@@ -5,24 +5,27 @@ from pathlib import Path
 import numpy as np
 
 from training.speedrun import Look, Speedrun
-from training.studies.figures import axes, save
+from training.studies.figures import COLOURS, axes, save
 from training.studies.pages import mean_sd, table
 
 
 def write(found: Speedrun, out: Path) -> Path:
-    """`out/speedrun.md`, and `out/speedrun/modes.png` beside it; where the page is."""
+    """`out/speedrun.md`, and `out/speedrun/reverse_kl.png` beside it; where the page is."""
     page = out / "speedrun.md"
     figure, place = axes(width=6.5, height=3.2)
     for attempt in found.attempts:
         seconds = [look.seconds for look in attempt.looks]
-        place.plot(seconds, [look.modes for look in attempt.looks], label=f"seed {attempt.seed}")
+        nats = [look.reverse_kl_nats for look in attempt.looks]
+        place.plot(seconds, nats, marker="o", markersize=3, label=f"seed {attempt.seed}")
+    place.axhline(found.real_reverse_kl_nats, color=COLOURS[-1], linestyle="--", label="real images")
     place.set(
         xlabel="seconds of training",
-        ylabel="modes",
-        title=f"Modes among {found.samples:,} samples, goal {found.goal:,}",
+        ylabel="nats",
+        title=f"Reverse KL of the modes of {found.samples:,} samples",
+        ylim=(0, None),
     )
     place.legend()
-    save(figure, out / "speedrun" / "modes.png")
+    save(figure, out / "speedrun" / "reverse_kl.png")
     page.write_text(_text(found))
     return page
 
@@ -65,7 +68,7 @@ def _text(found: Speedrun) -> str:
         f"{table(header, rows)}\n\n"
         f"The clock runs while it trains and saves, data already in memory; it stands while samples are counted, "
         f"which is every {found.every_images:,} images. A seed has {found.minutes:g} minutes at most.{beside}\n\n"
-        "![modes over time](speedrun/modes.png)\n\n"
+        "![reverse KL over time](speedrun/reverse_kl.png)\n\n"
         f"{mean_sd(rates) if rates else '–'} images/s. A step of {found.batch_images} images is "
         f"{found.step_flop / 1e9:.3g} GFLOP in convolutions and matrix products: {flops / 1e12:.3g} TFLOP/s in all; "
         f"the device does {found.matrix_flop_per_second / 1e12:.3g} TFLOP/s in square matrix products. "

@@ -17,8 +17,9 @@ from training.data import stacked
 from training.evaluation import modes
 from training.families.gan import GANConfig
 from training.loop import Outcome, train
-from training.run_dir import RunDir
+from training.run_dir import Provenance, RunDir
 from training.speedrun import Attempt, Look, Speedrun, matrix_rate, step_flop
+from training.trained import load_trained
 
 CPU = torch.device("cpu")
 
@@ -60,7 +61,7 @@ def test_it_trains_until_the_goal_and_says_so(tmp_path: Path) -> None:
     page = (tmp_path / "speedrun.md").read_text()
     assert "2 of 2 seeds reached it" in page
     assert "| 1 |" in page
-    assert (tmp_path / "speedrun" / "modes.png").stat().st_size > 1000
+    assert (tmp_path / "speedrun" / "reverse_kl.png").stat().st_size > 1000
 
 
 def test_seeds_go_on_to_the_end_beside_each_other_and_their_runs_are_kept(tmp_path: Path) -> None:
@@ -74,7 +75,8 @@ def test_seeds_go_on_to_the_end_beside_each_other_and_their_runs_are_kept(tmp_pa
     assert found.attempts[0].looks != found.attempts[1].looks
     for seed in range(2):
         run = RunDir(tmp_path / "runs" / f"seed-{seed}")
-        assert run.checkpoint.exists()
+        assert load_trained(run.path, mini()).state.images_seen == 384
+        assert Provenance.read(run.provenance).data.name == "stacked-mnist"
         assert json.loads(run.config.read_text())["seed"] == seed
 
 
