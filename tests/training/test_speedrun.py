@@ -14,6 +14,7 @@ from training import speedrun_page
 from training.__main__ import main
 from training.config import Config
 from training.data import stacked
+from training.datasets import load
 from training.evaluation import modes
 from training.families.gan import GANConfig
 from training.loop import Outcome, train
@@ -73,9 +74,10 @@ def test_seeds_go_on_to_the_end_beside_each_other_and_their_runs_are_kept(tmp_pa
     assert [attempt.seed for attempt in found.attempts] == [0, 1]
     assert [[look.images_seen for look in attempt.looks] for attempt in found.attempts] == [[192, 384]] * 2
     assert found.attempts[0].looks != found.attempts[1].looks
+    triples = load("stacked-mnist", "test", MINI)
     for seed in range(2):
         run = RunDir(tmp_path / "runs" / f"seed-{seed}")
-        assert load_trained(run.path, mini()).state.images_seen == 384
+        assert load_trained(run.path, triples).state.images_seen == 384
         assert Provenance.read(run.provenance).data.name == "stacked-mnist"
         assert json.loads(run.config.read_text())["seed"] == seed
 
