@@ -53,7 +53,7 @@ def _text(found: Speedrun) -> str:
     times = mean_sd([look.seconds for look in reached]) if reached else "–"
     ends_nats = [attempt.looks[-1].reverse_kl_nats for attempt in found.attempts if attempt.looks]
     whole = (
-        f"Each went on to the end of the recipe: **{mean_sd(ends_nats)} nats, {max(ends_nats):.3f} at most**. "
+        f"They went on; at the last look of each: **{mean_sd(ends_nats)} nats, {max(ends_nats):.3f} at most**. "
         if found.whole and ends_nats
         else ""
     )
