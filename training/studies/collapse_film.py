@@ -65,12 +65,12 @@ def relief(logits: torch.Tensor) -> npt.NDArray[np.uint8]:
 
 
 def write_film(records: Mapping[str, Record], path: Path) -> None:
-    """An animated GIF: a panel a record, in step; `records` by caption."""
+    """An animated WebP, lossless: a panel a record, in step; `records` by caption."""
     length = min(len(record.outcome.log) for record in records.values())
     frames = [_frame(records, i) for i in range(length)]
-    palette = frames[length // 2].quantize(48, method=Image.Quantize.MEDIANCUT)
-    images = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=180, loop=0, optimize=True)
+    frames[0].save(
+        path, "WEBP", save_all=True, append_images=frames[1:], duration=180, loop=0, lossless=True, method=6
+    )
 
 
 def _frame(records: Mapping[str, Record], index: int) -> Image.Image:

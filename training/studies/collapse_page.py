@@ -90,13 +90,13 @@ def percent(fractions: Sequence[float]) -> str:
 def _film(records: Sequence[Record], folder: Path) -> str:
     films = {record.run.name: record for record in records if record.run.config["kind"] == "film"}
     plain, cure = films["film-minimax"], films[f"film-{CURE}"]
-    write_film({"minimax": plain, "relativistic + R1 + R2": cure}, folder / "collapse.gif")
+    write_film({"minimax": plain, "relativistic + R1 + R2": cure}, folder / "collapse.webp")
     config = plain.run.config
     near, near_cure = (r.outcome.results["mean_modes_near"] for r in (plain, cure))
     return f"""
 ## A generator that hops
 
-![Samples over the discriminator's ranks, step by step]({folder.name}/collapse.gif)
+![Samples over the discriminator's ranks, step by step]({folder.name}/collapse.webp)
 
 Left, the minimax game in a setting made for hopping: {config["generator_steps"]} generator steps to each of the
 discriminator's, Adam with beta1 = {config["beta1"]} at constant rates ({config["lr"][0]:g} and {config["lr"][1]:g}),

@@ -27,7 +27,7 @@ def test_the_cure_finds_more_modes(tmp_path: Path) -> None:
     assert sum(cure["reverse_kl_nats"]) < sum(plain["reverse_kl_nats"])
     assert "published" in (tmp_path / "collapse.md").read_text()
     assert (tmp_path / "collapse" / "points.png").exists()
-    with Image.open(tmp_path / "collapse" / "collapse.gif") as film:
+    with Image.open(tmp_path / "collapse" / "collapse.webp") as film:
         frames = sum(1 for _ in ImageSequence.Iterator(film))
     assert frames == len(records["film-minimax"].outcome.log)
 
