@@ -41,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(train)
     _add_device(train)
     train.add_argument("--out", type=Path, help="run folder (default: runs/RECIPE)")
-    train.add_argument("--devices", type=int, default=1, help="processes, one a GPU (or CPU)")
-    train.add_argument("--threads", type=int, help="CPU threads of torch")
+    train.add_argument("--devices", type=_count, default=1, help="processes, one a GPU (or CPU)")
+    train.add_argument("--threads", type=_count, help="CPU threads of torch")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the run folder")
     train.add_argument(
         "--minutes", type=float, help="stop, with a checkpoint, after so much training time in all"
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument(
         "--out", type=Path, help="folder of the pages (default: docs/studies; quick: runs/studies)"
     )
-    study.add_argument("--processes", type=int, default=1, help="runs at a time, one thread each")
+    study.add_argument("--processes", type=_count, default=1, help="runs at a time, one thread each")
     _add_device(study)
 
     _add_speedrun(
@@ -93,33 +93,41 @@ def _parser() -> argparse.ArgumentParser:
     peers.add_argument(
         "--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)"
     )
-    peers.add_argument("--threads", type=int, help="CPU threads of torch")
+    peers.add_argument("--threads", type=_count, help="CPU threads of torch")
     _add_device(peers)
     return parser
 
 
 def _add_speedrun(speedrun: argparse.ArgumentParser) -> None:
     speedrun.add_argument("--recipe", default="stacked-mnist-gan", help="default: %(default)s")
-    speedrun.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
+    speedrun.add_argument("--seeds", type=_count, default=5, help="default: %(default)s")
     speedrun.add_argument(
-        "--every", type=int, default=50_000, help="images between looks (default: %(default)s)"
+        "--every", type=_count, default=50_000, help="images between looks (default: %(default)s)"
     )
     speedrun.add_argument(
         "--minutes", type=float, default=60, help="of training, at most, a seed (default: %(default)s)"
     )
-    speedrun.add_argument("--modes", type=int, help="to be reached (default: all)")
-    speedrun.add_argument("--samples", type=int, help="of each look (default: 26,000)")
+    speedrun.add_argument("--modes", type=_count, help="to be reached (default: all)")
+    speedrun.add_argument("--samples", type=_count, help="of each look (default: 26,000)")
     speedrun.add_argument(
         "--whole", action="store_true", help="when they are, go on to the end of the recipe all the same"
     )
-    speedrun.add_argument("--processes", type=int, default=1, help="seeds at a time (default: %(default)s)")
+    speedrun.add_argument(
+        "--processes", type=_count, default=1, help="seeds at a time (default: %(default)s)"
+    )
     speedrun.add_argument("--runs", type=Path, help="folder to keep the runs in (default: they are not kept)")
     speedrun.add_argument(
         "--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)"
     )
-    speedrun.add_argument("--threads", type=int, help="CPU threads of torch")
+    speedrun.add_argument("--threads", type=_count, help="CPU threads of torch")
     _add_data(speedrun)
     _add_device(speedrun)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:

@@ -37,6 +37,10 @@ class State:
     ranks: int = 1
     """Processes that shared each batch."""
 
+    def metadata(self) -> dict[str, str]:
+        """As a checkpoint has it: see `read_state`."""
+        return {"state": json.dumps(asdict(self))}
+
 
 def save(path: Path, state: State, players: Mapping[str, Player], averages: Mapping[str, nn.Module]) -> None:
     """Write a checkpoint; a reader finds the old file or the new one, whole, whenever this process dies.
@@ -48,7 +52,7 @@ def save(path: Path, state: State, players: Mapping[str, Player], averages: Mapp
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
     tensors |= _tensors(players, averages)
-    write_tensors(path, tensors, {"state": json.dumps(asdict(state))})
+    write_tensors(path, tensors, state.metadata())
 
 
 def non_finite(players: Mapping[str, Player], averages: Mapping[str, nn.Module]) -> str | None:

@@ -73,7 +73,7 @@ def export(run: RunDir, data: Path | None, models: Path = MODELS, version: int |
     folder = models / trained.config.name
     fields["version"] = version or (max(bundle_versions(folder), default=0) + 1 if folder.exists() else 1)
     files = {f"{name}.onnx": graph.onnx for name, graph in graphs.items()}
-    tensors, metadata = published_tensors(run.path, trained)
+    tensors, metadata = published_tensors(trained)
     times = {name: run_time(graph, _arrays(inputs[name])) for name, graph in graphs.items()}
     differences = {name: graph.difference for name, graph in graphs.items()}
     files |= {

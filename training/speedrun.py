@@ -2,11 +2,9 @@
 
 import dataclasses
 import json
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from training.feature_space import FeatureSpace, published_classifier
 from training.files import write_whole, writing
 from training.loop import make_players, new_family, train
 from training.player import Progress
+from training.pool import process_pool
 from training.run_dir import RunDir, device_name, git_commit
 from training.schedule import micro_batches
 
@@ -102,7 +101,6 @@ class _Trial:
     config: Config
     data: Path | None
     accelerator: str
-    threads: int
     minutes: float
     goal: int
     samples: int
@@ -170,7 +168,6 @@ def run(
             dataclasses.replace(config, seed=seed, checkpoint_every_images=every),
             data,
             fabric.device.type,
-            found.threads,
             minutes,
             goal,
             samples,
@@ -190,13 +187,12 @@ def run(
 
 
 def _beside(trials: list[_Trial], processes: int) -> Iterator[Attempt]:
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with process_pool(processes, torch.get_num_threads()) as pool:
         yield from pool.map(_alone, trials)
 
 
 def _alone(trial: _Trial) -> Attempt:
     """In a process of its own."""
-    torch.set_num_threads(trial.threads)
     fabric = Fabric(accelerator=trial.accelerator, devices=1, precision=trial.config.precision)
     images, test = (load(trial.config.dataset, split, trial.data) for split in ("train", "test"))
     space = FeatureSpace.load(published_classifier(images.name), test, fabric.device)

@@ -107,14 +107,13 @@ def load_trained(folder: Path, data: Dataset, device: torch.device | str = "cpu"
     return Trained(folder, config, family, family.networks, state, prior, correction)
 
 
-def published_tensors(folder: Path, trained: Trained) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What a bundle's checkpoint holds of the run in `folder`: the weights that `trained` has, and the counters."""
-    _, metadata = read_tensors(folder / "checkpoint.safetensors")
+def published_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What the checkpoint of its bundle holds: the weights, and the counters."""
     return {
         f"{_prefix(trained.family, name)}.{key}": halved(tensor)
         for name, network in trained.networks.items()
         for key, tensor in network.state_dict().items()
-    }, metadata
+    }, trained.state.metadata()
 
 
 def _prefix(family: Family, name: str) -> str:

@@ -30,6 +30,14 @@ def test_a_wrong_recipe_is_one_line_and_status_2(capsys: pytest.CaptureFixture[s
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("count", ["0", "-1", "1.5", "two"])
+def test_a_count_is_a_number_from_1_on(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["speedrun", "--processes", count])
+    assert end.value.code == 2
+    assert f"argument --processes: {count!r} is no number from 1 on" in capsys.readouterr().err
+
+
 def test_help_needs_no_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None; sys.argv = ['training', '--help']\n"

@@ -1,14 +1,14 @@
 """Runs what a study lacks, one process a run, and writes its page from the records."""
 
-import multiprocessing
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from training.pool import process_pool
 from training.studies import pages
 from training.studies.study import Environment, Record, Run, Study, digest
 
@@ -28,8 +28,7 @@ def run_study(
         for run in tqdm(missing, desc=study.name, unit="run", disable=None):
             run_one(study, run, folder, device)
     elif missing:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
+        with process_pool(processes, threads=1) as pool:
             futures = [pool.submit(run_one, study, run, folder, device) for run in missing]
             for future in tqdm(as_completed(futures), desc=study.name, unit="run", total=len(futures)):
                 future.result()
@@ -57,7 +56,3 @@ def _is_done(folder: Path, run: Run) -> bool:
     if not (folder / f"{run.name}.json").exists():
         return False
     return digest(Record.load(folder, run.name).run) == digest(run)
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
