@@ -5,7 +5,10 @@ look, too: see `service.launch.whole`.
 """
 
 import asyncio
+import fcntl
 import json
+import sys
+import termios
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
@@ -24,7 +27,7 @@ class Protocol(HttpToolsProtocol):
 
     head_timeout_s: float
     max_head_bytes: int
-    _is_in_head = _is_at_body = False
+    _has_spoken = _is_in_head = _is_at_body = False
     _head_bytes = 0
     _timer: asyncio.TimerHandle | None = None
     _is_in_message = False
@@ -45,8 +48,15 @@ class Protocol(HttpToolsProtocol):
         self.pipeline.clear()
         self._unset_keepalive_if_required()
 
+    def is_awaited(self) -> bool:
+        """Whether a request is on its way: the connection has just begun, or what came of it is no whole head yet."""
+        if self.transport.is_closing():
+            return False
+        return not self._has_spoken or self._is_in_head or _unread_bytes(self.transport) > 0
+
     def data_received(self, data: bytes) -> None:
         wire.arrivals += 1
+        self._has_spoken = True
         if self._is_free() and (request := whole.read(data)):
             self._take_whole(request)
             return
@@ -193,6 +203,12 @@ class Protocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+def _unread_bytes(transport: asyncio.BaseTransport) -> int:
+    """What lies in the socket, for the loop to read."""
+    answer = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def _asked(scope: Scope) -> Asked:

@@ -5,24 +5,26 @@ import gc
 import select
 import signal
 import socket
+import time
 from collections.abc import Callable
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import telemetry
 from service.launch import listening
-from service.launch.protocol import with_patience
+from service.launch.protocol import Protocol, with_patience
 from service.loader import Models
 from service.settings import Settings
 
-SETTLE_S = 0.2
-"""For a connection that was begun just before no more are, to bring its request."""
-# For the workers to take the connections that wait then; without a way to refuse new ones there may be no end of them.
+SETTLE_S, MOST_SETTLE_S = 0.2, 2.0
+"""From when no connection is begun any more until those without a request are closed: at most so long, where some wait
+to be accepted or are owed their first request. (Without a way to refuse new ones there may be no end of them.)"""
 # As often what is in a head it may have, colons and line ends included, while it comes; then it is counted exactly.
 _RAW_HEAD = 2
-_LOOKS, _LOOK_S = 50, 0.01
+_LOOK_S = 0.01
 
 
 class Worker:
@@ -98,11 +100,16 @@ class _Server(uvicorn.Server):
         await asyncio.sleep(self._drain_s)
         for listener in sockets:
             listening.refuse_new(listener)
-            await asyncio.sleep(SETTLE_S)
-            for _ in range(_LOOKS):
-                if not select.select([listener], [], [], 0)[0]:
-                    break
-                await asyncio.sleep(_LOOK_S)
+        until_s = time.monotonic() + MOST_SETTLE_S
+        await asyncio.sleep(SETTLE_S)
+        while time.monotonic() < until_s and self._is_more_to_come(sockets):
+            await asyncio.sleep(_LOOK_S)
+
+    def _is_more_to_come(self, sockets: list[socket.socket]) -> bool:
+        if select.select(sockets, [], [], 0)[0]:
+            return True
+        connections = cast(set[Protocol], self.server_state.connections)
+        return any(connection.is_awaited() for connection in connections)
 
 
 class _Closing:

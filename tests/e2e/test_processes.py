@@ -21,6 +21,7 @@ import pytest
 from load_tests.chaos.answers import capacity_rps
 from load_tests.chaos.kills import kills, stop
 from load_tests.generator import Request, run_loop
+from service.launch.worker import MOST_SETTLE_S, SETTLE_S
 from service.telemetry.record import FLUSH_S
 from tests.service import bundles
 from tests.service.server import ROOT, Service, running
@@ -121,6 +122,51 @@ def test_sigterm_turns_readiness_off_and_answers_who_comes_late(models: Path, tm
         answer = http.post(SAMPLE)
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
         assert service.process.wait(10) == 0
+
+
+def test_a_connection_that_was_there_before_sigterm_may_take_its_time_to_ask(
+    models: Path, tmp_path: Path
+) -> None:
+    with running(models, tmp_path, workers=2) as service:
+        begun = [http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=5) for _ in range(4)]
+        for connection in begun:
+            connection.connect()
+        service.process.terminate()
+        time.sleep(4 * SETTLE_S)
+        for connection in begun:
+            with closing(connection):
+                connection.request("POST", SAMPLE, headers=NPY)
+                assert connection.getresponse().status == 200
+        assert service.process.wait(10) == 0
+
+
+def test_a_request_is_answered_that_a_worker_finds_when_it_is_about_to_close_the_connection(
+    models: Path, tmp_path: Path
+) -> None:
+    with (
+        running(models, tmp_path, workers=1) as service,
+        closing(http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=5)) as connection,
+    ):
+        connection.request("POST", SAMPLE, headers=NPY)
+        connection.getresponse().read()
+        [worker] = service.workers()
+        service.process.terminate()
+        time.sleep(SETTLE_S / 2)
+        os.kill(worker, signal.SIGSTOP)  # as on a machine that is very busy
+        connection.request("POST", SAMPLE, headers=NPY)
+        time.sleep(2 * SETTLE_S)
+        os.kill(worker, signal.SIGCONT)
+        assert connection.getresponse().status == 200
+        assert service.process.wait(10) == 0
+
+
+def test_a_connection_that_never_asks_does_not_hold_up_the_end(models: Path, tmp_path: Path) -> None:
+    with (
+        running(models, tmp_path, workers=1) as service,
+        socket.create_connection((urlsplit(service.url).hostname, urlsplit(service.url).port)),
+    ):
+        service.process.terminate()
+        assert service.process.wait(MOST_SETTLE_S + 2) == 0
 
 
 @contextmanager
