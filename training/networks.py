@@ -125,6 +125,8 @@ class Judgement(NamedTuple):
     """Logits of the classes (N, K), of one that classifies; they do not know the labels."""
     slopes: Tensor | None
     """The squared norm (N,) of the gradient of the logits' sum, where it was asked for: it can be trained on."""
+    features: Tensor
+    """(N, A): what the logits are made of."""
 
 
 class Discriminator(nn.Module):
@@ -192,6 +194,7 @@ class Discriminator(nn.Module):
             logits.float(),
             None if self.classifier is None else self.classifier(f).float(),
             squared_slopes(logits, images) if slopes else None,
+            f.float(),
         )
 
     def features(self, images: Tensor) -> Tensor:

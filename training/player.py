@@ -1,7 +1,7 @@
 """A network and the optimiser that trains it: what a family's step moves."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,25 +40,34 @@ class Player:
         self._fabric = fabric
 
     def update(
-        self, batches: Sequence[Batch], loss: Callable[[Batch], tuple[Tensor, Scalars]]
+        self,
+        batches: Sequence[Batch],
+        loss: Callable[[Batch], tuple[Tensor, Scalars]],
+        helpers: Sequence["Player"] = (),
     ) -> dict[str, Tensor]:
         """One optimiser step on the mean loss of `batches` (micro-batches of equal size).
 
         Args:
             loss: micro-batch -> (scalar to minimise, scalars to log).
+            helpers: others that the loss goes through: they take a step on it, too.
 
         Returns:
             The logged scalars, mean over the micro-batches, detached.
         """
-        self.optimizer.zero_grad(set_to_none=True)
+        moved = (self, *helpers)
+        for player in moved:
+            player.optimizer.zero_grad(set_to_none=True)
         logged: list[Scalars] = []
         for i, batch in enumerate(batches):
             last = i == len(batches) - 1
-            with self._fabric.no_backward_sync(self.network, enabled=not last):
+            with ExitStack() as alone:
+                for player in moved:
+                    alone.enter_context(self._fabric.no_backward_sync(player.network, enabled=not last))
                 value, scalars = loss(batch)
                 self._fabric.backward(value / len(batches))
             logged.append(scalars)
-        self.optimizer.step()
+        for player in moved:
+            player.optimizer.step()
         return {
             key: torch.stack([scalars[key].detach().float() for scalars in logged]).mean()
             for key in logged[0]

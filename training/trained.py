@@ -97,14 +97,15 @@ def load_trained(folder: Path, data: Dataset, device: torch.device | str = "cpu"
     path = folder / "checkpoint.safetensors"
     tensors, metadata = read_tensors(path)
     state = read_state(path, metadata)
-    for name, network in family.networks.items():
+    networks = {name: network for name, network in family.networks.items() if name not in family.helpers}
+    for name, network in networks.items():
         load_network(network, tensors, _prefix(family, name), path)
         if not (folder / "manifest.json").exists():
             round_weights(network)
         network.to(device).eval().requires_grad_(False)
     prior = priors.read(folder, state.images_seen)
     correction = class_correction.read(folder, state.images_seen)
-    return Trained(folder, config, family, family.networks, state, prior, correction)
+    return Trained(folder, config, family, networks, state, prior, correction)
 
 
 def published_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -21,6 +21,7 @@ from training.losses import zero_centred_penalty
 from training.networks import Discriminator
 from training.player import Batch, Player, Progress
 from training.run_dir import RunDir
+from training.trained import load_trained, published_tensors
 
 
 def weights(config: Config, folder: Path) -> dict[str, torch.Tensor]:
@@ -65,6 +66,7 @@ OPTIONS = [
     ("gan", {"gp_lambda": 10.0}),
     ("gan", {"penalty_every": 1}),
     ("gan", {"conditional": True}),
+    ("gan", {"reconstruction_weight": 10.0}),
     ("classifier", {"flip": True}),
     ("classifier", {"rotate_degrees": 20}),
     ("classifier", {"shift_pixels": 3}),
@@ -168,6 +170,31 @@ def test_the_discriminator_learns_the_class_of_reals(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in run.log.read_text().splitlines()]
     assert rows[0]["class_real_nats"] == pytest.approx(math.log(10), abs=0.2)
     assert rows[-1]["class_real_nats"] < 1.5
+
+
+def test_the_features_of_reals_learn_to_hold_what_a_decoder_draws_them_from(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    config = small("gan", {"reconstruction_weight": 10.0}, images=2_560, optimizer={"lr": 3e-3})
+    run.create(config)
+    train(config, mini(), run, Fabric(accelerator="cpu", devices=1), minutes=None, resume=False)
+    rows = [json.loads(line) for line in run.log.read_text().splitlines()]
+    assert rows[-1]["reconstruction_mse"] < 0.5 * rows[0]["reconstruction_mse"]
+
+
+def test_a_decoder_of_features_moves_with_the_discriminator_and_is_not_published(tmp_path: Path) -> None:
+    """In micro-batches; and a run goes on with it."""
+    run = RunDir(tmp_path / "run")
+    config = small("gan", {"reconstruction_weight": 10.0}, images=64, accumulate=2)
+    run.create(config)
+    train(config, mini(), run, Fabric(accelerator="cpu", devices=1), minutes=None, resume=False)
+    before = read_tensors(run.checkpoint)[0]
+    moments = {name for name in before if name.startswith("optimizer.decoder.") and name.endswith("exp_avg")}
+    assert moments
+    assert all(before[name].any() for name in moments)
+    train(config, mini(), run, Fabric(accelerator="cpu", devices=1), minutes=None, resume=True)
+    trained = load_trained(run.path, mini())
+    assert set(trained.networks) == {"generator", "discriminator"}
+    assert not any("decoder" in name for name in published_tensors(trained)[0])
 
 
 def test_a_class_that_nobody_is_told_has_no_weight() -> None:

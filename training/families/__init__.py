@@ -29,6 +29,8 @@ class Family(Protocol):
     """Trained networks by player name."""
     averaged: tuple[str, ...]
     """Names of those that are evaluated and exported as a weight average."""
+    helpers: tuple[str, ...]
+    """Names of those that others are trained by, and that no bundle has."""
 
     def step(
         self, players: Mapping[str, Player], batches: Sequence[Batch], progress: Progress

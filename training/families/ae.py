@@ -31,6 +31,7 @@ class AENetwork(nn.Module):
 
 class AE:
     averaged: tuple[str, ...] = ("ae",)
+    helpers: tuple[str, ...] = ()
 
     def __init__(self, config: AEConfig, shape: ImageShape) -> None:
         self.networks: dict[str, nn.Module] = {"ae": AENetwork(config, shape)}

@@ -41,6 +41,7 @@ class Features(nn.Module):
 
 class ClassifierFamily:
     averaged: tuple[str, ...] = ("classifier",)
+    helpers: tuple[str, ...] = ()
 
     def __init__(self, config: ClassifierConfig, shape: ImageShape, classes: int) -> None:
         if classes < 2:

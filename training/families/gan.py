@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 
 from training.annealing import half_cosine
 from training.losses import GAN_LOSSES, gradient_penalty
@@ -39,6 +39,9 @@ class GANConfig:
 
     (Odena et al. 2017, AC-GAN; there the discriminator learns the class of fakes, too.)
     """
+    reconstruction_weight: float = 0.0
+    """Of the mean squared error of reals that a decoder, half as wide as the generator, draws from the discriminator's
+    features (Liu et al. 2021, FastGAN, section 3.2): else these may come to hold nothing that tells digits apart."""
     coupling: Coupling = "none"
     kernels: int = 32
     """Minibatch discrimination: B."""
@@ -71,6 +74,7 @@ class Generator(Decoder):
 
 class GAN:
     averaged: tuple[str, ...] = ("generator",)
+    helpers: tuple[str, ...] = ()
 
     def __init__(self, config: GANConfig, shape: ImageShape, classes: int = 0) -> None:
         self.config = config
@@ -90,18 +94,24 @@ class GAN:
                 classifies=config.class_weight > 0,
             ),
         }
+        if config.reconstruction_weight:
+            self.helpers = ("decoder",)
+            a, b = config.generator_channels
+            self.networks["decoder"] = Generator(shape, (a // 2, b // 2), config.discriminator_features)
 
     def step(
         self, players: Mapping[str, Player], batches: Sequence[Batch], progress: Progress
     ) -> dict[str, Tensor]:
         """One update of the discriminator, then one of the generator, each on fresh latents."""
-        d = self._update_discriminator(players["generator"], players["discriminator"], batches, progress)
+        d = self._update_discriminator(players, batches, progress)
         g = self._update_generator(players["generator"], players["discriminator"], batches)
         return {**d, **g}
 
     def _update_discriminator(
-        self, generator: Player, discriminator: Player, batches: Sequence[Batch], progress: Progress
+        self, players: Mapping[str, Player], batches: Sequence[Batch], progress: Progress
     ) -> dict[str, Tensor]:
+        generator, discriminator = players["generator"], players["discriminator"]
+        helpers = [players[name] for name in self.helpers]
         config, penalise = self.config, progress.step % self.config.penalty_every == 0
         gamma_left = half_cosine(1.0, config.gamma_left, progress.fraction)
 
@@ -115,6 +125,9 @@ class GAN:
             if real.classes is not None:
                 scalars["class_real_nats"] = cross_entropy(real.classes, of[0])
                 value = value + config.class_weight * scalars["class_real_nats"]
+            for decoder in helpers:
+                scalars["reconstruction_mse"] = mse_loss(decoder.network(real.features), reals)
+                value = value + config.reconstruction_weight * scalars["reconstruction_mse"]
             for gamma, judged in ((config.r1_gamma, real), (config.r2_gamma, fake)):
                 if gamma and judged.slopes is not None:
                     value = value + config.penalty_every * gamma_left * gamma / 2 * judged.slopes.mean()
@@ -124,7 +137,7 @@ class GAN:
                 value = value + config.penalty_every * config.gp_lambda * penalty
             return value, scalars
 
-        return discriminator.update(batches, loss)
+        return discriminator.update(batches, loss, helpers)
 
     def _update_generator(
         self, generator: Player, discriminator: Player, batches: Sequence[Batch]
@@ -201,11 +214,12 @@ class GAN:
 
 def _halves(judged: Judgement) -> tuple[Judgement, Judgement]:
     def part(rows: slice) -> Judgement:
-        logits, classes, slopes = judged
+        logits, classes, slopes, features = judged
         return Judgement(
             logits[rows],
             None if classes is None else classes[rows],
             None if slopes is None else slopes[rows],
+            features[rows],
         )
 
     n = len(judged.logits) // 2

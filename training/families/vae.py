@@ -109,6 +109,7 @@ class VAENetwork(nn.Module):
 
 class VAE:
     averaged: tuple[str, ...] = ("vae",)
+    helpers: tuple[str, ...] = ()
 
     def __init__(self, config: VAEConfig, shape: ImageShape, classes: int = 0) -> None:
         self.config = config
