@@ -240,3 +240,26 @@ def test_no_worker_outlives_its_parent(models: Path, tmp_path: Path) -> None:
         service.process.kill()
         _, alive = psutil.wait_procs(workers, timeout=2)
         assert alive == []
+
+
+TOOL = """
+import asyncio, sys
+from pathlib import Path
+from load_tests.generator import run_loop
+from tests.service.server import running
+
+with running(Path(sys.argv[1]), Path(sys.argv[2]), workers=1) as service:
+    print(service.process.pid, *service.workers(), flush=True)
+    run_loop(asyncio.sleep(60))
+"""
+
+
+def test_no_service_outlives_a_tool_that_is_told_to_end(models: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TOOL, str(models), str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as tool:
+        assert tool.stdout is not None
+        service, worker = (psutil.Process(int(pid)) for pid in tool.stdout.readline().split())
+        tool.terminate()
+        assert tool.wait(10) == 128 + signal.SIGTERM
+        _, alive = psutil.wait_procs([service, worker], timeout=2)
+        assert alive == []
