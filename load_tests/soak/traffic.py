@@ -31,7 +31,9 @@ WARM_UP, MOST_WARM_UP_S = 0.25, 240.0
 way to its own."""
 CHANGES = 20
 """Versions in all."""
-PARTS = 5
+REST_S = 1.5
+"""Before each change nobody asks for so long: what the last requests took is given back by then."""
+PARTS = 3
 """The first of the rest is compared with the last."""
 
 
@@ -45,7 +47,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Soak:
-    """`asked`: requests by kind; `unexpected`: those with another answer than they should get, by kind and fault."""
+    """`asked`: requests by kind; `unexpected`: those with another answer than they should get, by kind and fault.
+
+    `samples` were taken while requests were computed, `rests` when there were none.
+    """
 
     seconds: float
     asked: dict[str, int]
@@ -53,28 +58,24 @@ class Soak:
     unexpected: dict[str, int]
     changes: int
     samples: tuple[Sample, ...]
+    rests: tuple[Sample, ...]
 
     @property
     def warm_up_s(self) -> float:
         return min(WARM_UP * self.seconds, MOST_WARM_UP_S)
 
-    def ends(self) -> tuple[Held, Held]:
+    def ends(self, samples: Sequence[Sample]) -> tuple[Held, Held]:
         """By all processes together, in the first and the last part of the time after the warm-up.
 
         Of memory and descriptors the median: a connection that gives way to another is seen twice, or not at all. Of
         threads the fewest: those of a pool come and go.
         """
-        counted = [sample for sample in self.samples if sample.at_s >= self.warm_up_s]
+        counted = [sample for sample in samples if sample.at_s >= self.warm_up_s]
         size = max(1, len(counted) // PARTS)
         return _held(counted[:size]), _held(counted[-size:])
 
-    @property
-    def growth(self) -> float:
-        first, last = self.ends()
-        return last.uss_bytes / first.uss_bytes - 1
-
     def promises(self) -> list[Promise]:
-        first, last = self.ends()
+        first, last = self.ends(self.samples)
         asked, processes_ = sum(self.asked.values()), {pid for sample in self.samples for pid in sample.held}
         return [
             Promise(
@@ -83,11 +84,9 @@ class Soak:
                 f"{self.unexpected or ''}({self.refused} of the long ones were told to come later)",
                 not self.unexpected and asked > 0,
             ),
-            Promise(
-                f"memory grows by less than {GROWTH:.0%}",
-                f"{first.uss_bytes / MIB:.1f} MiB, at the end {last.uss_bytes / MIB:.1f} ({self.growth:+.1%}); "
-                f"{self.changes} versions came and went",
-                self.growth < GROWTH,
+            _memory("amid requests", first, last),
+            _memory(
+                f"between them, after {self.changes} versions that came and went", *self.ends(self.rests)
             ),
             Promise(
                 "descriptors and threads do not grow",
@@ -103,6 +102,15 @@ class Soak:
         ]
 
 
+def _memory(when: str, first: Held, last: Held) -> Promise:
+    growth = last.uss_bytes / first.uss_bytes - 1
+    return Promise(
+        f"memory grows by less than {GROWTH:.0%}: {when}",
+        f"{first.uss_bytes / MIB:.1f} MiB, at the end {last.uss_bytes / MIB:.1f} ({growth:+.1%})",
+        growth < GROWTH,
+    )
+
+
 class Traffic:
     """A closed loop of some connections, each request of another kind."""
 
@@ -111,26 +119,33 @@ class Traffic:
         self._dice = random.Random(0)
         self._connections = [Connection("127.0.0.1", port, self._answered) for _ in range(CONNECTIONS)]
         self._out: dict[Connection, Kind] = {}
-        self._is_over = False
+        self._asks = False
         self.asked: Counter[str] = Counter()
         self.unexpected: Counter[str] = Counter()
         self.refused = 0
 
     def start(self) -> None:
+        self._asks = True
         for connection in self._connections:
             self._ask(connection)
 
-    async def end(self) -> None:
-        """Once all are answered, or END_S later."""
-        self._is_over = True
+    async def rest(self) -> None:
+        """Until all are answered, or END_S are over; it is to be started again."""
+        self._asks = False
         until_s = time.perf_counter() + END_S
         while self._out and time.perf_counter() < until_s:
             await asyncio.sleep(0.05)
+
+    async def end(self) -> None:
+        """Once all are answered, or END_S later."""
+        await self.rest()
         self.unexpected.update(f"{kind.name}: unanswered" for kind in self._out.values())
         for connection in self._connections:
             connection.close()
 
     def _ask(self, connection: Connection) -> None:
+        if not self._asks or connection in self._out:
+            return
         [kind] = self._dice.choices(self._known, self._weights)
         self._out[connection] = kind
         connection.send(self._dice.choice(kind.raw))
@@ -145,9 +160,8 @@ class Traffic:
             self.unexpected[f"{kind.name}: {status}"] += 1
         if self._dice.random() < ANEW:
             connection.close()
-        if not self._is_over:
-            # Not from here: the one that answers may not be done with the connection.
-            asyncio.get_running_loop().call_soon(self._ask, connection)
+        # Not from here: the one that answers may not be done with the connection.
+        asyncio.get_running_loop().call_soon(self._ask, connection)
 
 
 async def soak(
@@ -158,6 +172,7 @@ async def soak(
     *,
     seconds: float,
     sample_every_s: float = 5.0,
+    rest_s: float = REST_S,
     tell: Callable[[str], object] = print,
 ) -> Soak:
     """Send requests of all kinds for `seconds`, and now and then put a new version in the place of an old one.
@@ -168,20 +183,36 @@ async def soak(
     """
     traffic = Traffic(port_of(service.url), await asyncio.to_thread(kinds, service.url))
     samples: list[Sample] = []
+    rests: list[Sample] = []
     changes, change_every_s = 0, seconds / CHANGES
     start_s = time.perf_counter()
+
+    async def look() -> Sample:
+        at_s = time.perf_counter() - start_s
+        return Sample(at_s, await asyncio.to_thread(processes.each_held, service.process.pid))
+
     traffic.start()
     while (at_s := time.perf_counter() - start_s) < seconds:
-        samples.append(Sample(at_s, await asyncio.to_thread(processes.each_held, service.process.pid)))
+        samples.append(await look())
         if at_s >= (changes + 1) * change_every_s:
             changes += 1
+            await traffic.rest()
+            await asyncio.sleep(rest_s)
+            rests.append(await look())
+            tell(_line(at_s, traffic, rests[-1]))
+            traffic.start()
             await asyncio.to_thread(change, service, root / model, publish)
-            tell(_line(at_s, traffic, samples[-1]))
         next_s = len(samples) * sample_every_s
         await asyncio.sleep(max(0.0, next_s - (time.perf_counter() - start_s)))
     await traffic.end()
     return Soak(
-        seconds, dict(traffic.asked), traffic.refused, dict(traffic.unexpected), changes, tuple(samples)
+        seconds,
+        dict(traffic.asked),
+        traffic.refused,
+        dict(traffic.unexpected),
+        changes,
+        tuple(samples),
+        tuple(rests),
     )
 
 

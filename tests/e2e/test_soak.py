@@ -24,13 +24,14 @@ def test_every_kind_of_request_gets_its_answer_and_nothing_is_left_behind(tmp_pa
                 copy_of(MODEL),
                 seconds=6.0,
                 sample_every_s=0.25,
+                rest_s=0.1,
                 tell=lines.append,
             )
         )
     assert found.unexpected == {}
     assert len(found.asked) > 15
-    assert found.changes == len(lines) >= 2
-    first, last = found.ends()
+    assert found.changes == len(lines) == len(found.rests) >= 2
+    first, last = found.ends(found.samples)
     assert last.descriptors <= first.descriptors + 4  # clients that change connections
     assert last.threads <= first.threads + 4  # begun when they are first of use, two a worker
     assert last.uss_bytes < 450 * MIB  # about 300 once every kind was asked of every worker
