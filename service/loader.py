@@ -16,8 +16,9 @@ from service.registry import Model, Registry
 from service.settings import Settings, load_settings
 from service.wire import wire
 
-TRIM_EVERY_S = 60.0
-"""Between two times that memory is given back amid requests: answers of all sizes leave holes in the heap."""
+TRIM_EVERY_S = 5.0
+"""Between two times that memory is given back amid requests: answers of all sizes leave holes in the heap.
+It takes some milliseconds, of a thread of its own."""
 IDLE_S = 0.5
 """Without a request, after which what the last ones took is given back, too."""
 
