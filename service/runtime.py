@@ -128,7 +128,9 @@ class Graph:
         n = len(next(iter(feed.values())))
         if n:
             with _RUNNING:
-                outputs = tuple(self._session.run(self._output_names, feed))
+                # Copies: what onnxruntime gives lies in the arena, and would keep the room of the whole run for as long
+                # as it is used; a session that is opened meanwhile would keep it for good.
+                outputs = tuple([array.copy() for array in self._session.run(self._output_names, feed)])
         else:
             outputs = self.empty(0)
         for output, shape in zip(outputs, self._output_rows, strict=True):
