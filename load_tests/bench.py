@@ -6,7 +6,6 @@ from them alone.
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from load_tests import bench_page, environments
 from load_tests.bench_results import start_results
 from load_tests.bench_round import ROOT, Round, interpreter
 from load_tests.peers.sampler import Sampler
+from load_tests.processes import sigterm_as_an_exit
 from load_tests.servers import SERVERS, Server
 
 CONNECTIONS, QUICK_CONNECTIONS = (1, 16, 64), (16,)
@@ -74,9 +74,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     if not args.render:
-        # Whoever ends it ends the servers: one that was stopped where it stands would stay for ever.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-        run_all([server for server in SERVERS if server.name in args.only], args)
+        with sigterm_as_an_exit():
+            run_all([server for server in SERVERS if server.name in args.only], args)
     bench_page.write(json.loads(args.results.read_text()), args.page)
     print(f"{args.page}\n{args.results}")
     return 0

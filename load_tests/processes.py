@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from pathlib import Path
 import psutil
 
 STOP_S = 15.0
+SIGTERM_STATUS = 128 + signal.SIGTERM
+"""As shells tell it."""
 COMMAND_CHARACTERS = 120
 _FOLDER = re.compile(r"(^|=)/(?:[^/]*/)*")
 """Of a path that is a word, or an option's value: "/a/b" is "b", "--log=/a/b" is "--log=b"."""
@@ -62,6 +65,30 @@ def started(
             yield process
         finally:
             _end(process)
+
+
+@contextmanager
+def sigterm_as_an_exit() -> Iterator[None]:
+    """Who is told to end leaves the block, and with it what was started there, and exits with SIGTERM's status.
+
+    Else this process would end where it stands, and what it started would stay for ever.
+    """
+    received = False
+
+    def leave(*_: object) -> None:
+        nonlocal received
+        received = True
+        sys.exit(SIGTERM_STATUS)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    except BaseException:
+        if received:  # an event loop that was left at any point makes another error of it
+            raise SystemExit(SIGTERM_STATUS) from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def memory(pid: int) -> list[Memory]:

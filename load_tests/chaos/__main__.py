@@ -14,6 +14,7 @@ from load_tests.bench_results import machine
 from load_tests.chaos import page
 from load_tests.chaos.parts import PARTS
 from load_tests.chaos.promises import Promise, told
+from load_tests.processes import sigterm_as_an_exit
 from tests.service.server import ROOT
 
 SOME_PAGE = ROOT / "load_tests" / "results" / "chaos.md"
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     found: dict[str, list[Promise]] = {}
     for name in args.only:
         print(f"{name}: {PARTS[name].how} ...", flush=True)
-        figures = PARTS[name].figures(args.python)
+        with sigterm_as_an_exit():
+            figures = PARTS[name].figures(args.python)
         found[name] = figures.promises()
         print(json.dumps(asdict(figures)))  # type: ignore[call-overload]  # a dataclass, as Figures says
         print(told(found[name]), flush=True)

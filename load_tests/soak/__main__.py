@@ -15,6 +15,7 @@ from load_tests.chaos.parts import MODEL, MODELS
 from load_tests.chaos.promises import told
 from load_tests.chaos.reloads import copy_of
 from load_tests.generator import run_loop
+from load_tests.processes import sigterm_as_an_exit
 from load_tests.soak import page
 from load_tests.soak.traffic import soak
 from tests.service.server import ROOT, running
@@ -40,7 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args, conditions = parse_args(argv), machine()
-    with tempfile.TemporaryDirectory(prefix="latentry-soak-") as scratch:
+    with sigterm_as_an_exit(), tempfile.TemporaryDirectory(prefix="latentry-soak-") as scratch:
         root = Path(scratch) / "models"
         shutil.copytree(MODELS, root)
         with running(root, Path(scratch), python=args.python, workers=2, admin=True) as service:

@@ -33,7 +33,7 @@ CHANGES = 20
 """Versions in all."""
 REST_S = 1.5
 """Before each change nobody asks for so long: what the last requests took is given back by then."""
-PARTS = 3
+PARTS = 5
 """The first of the rest is compared with the last."""
 
 

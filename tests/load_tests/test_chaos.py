@@ -121,12 +121,12 @@ def below(goodput_rps: float) -> Beyond:
 
 
 def samples(*uss_bytes: int, descriptors: int = 50) -> tuple[Sample, ...]:
-    """Memory in 20 samples, of which the first 5 are the warm-up and each further 5 have one of three values.
+    """Memory in 20 samples, of which the first 5 are the warm-up and each further 3 have one of the values.
 
     One of the samples is of a moment in which a connection gives way to another.
     """
-    values = [1] * 5 + [value for value in uss_bytes for _ in range(5)]
-    counts = [50] * 5 + [49] + [50] * 9 + [descriptors] * 5
+    values = [1] * 5 + [value for value in uss_bytes for _ in range(3)]
+    counts = [50] * 5 + [49] + [50] * 11 + [descriptors] * 3
     return tuple(
         Sample(float(i), {7: Held(v, c, 9)}) for i, (v, c) in enumerate(zip(values, counts, strict=True))
     )
@@ -138,8 +138,8 @@ SOAK = Soak(
     refused=0,
     unexpected={},
     changes=1,
-    samples=samples(1000, 5000, 1019),
-    rests=samples(500, 5000, 509),
+    samples=samples(1000, 5000, 1, 1, 1019),
+    rests=samples(500, 5000, 1, 1, 509),
 )
 
 
@@ -189,9 +189,9 @@ def test_what_is_just_good_enough_is(good: Figures) -> None:
         (replace(BEYOND, rounds=(replace(LOAD, returned=0, returned_accepted=0),)), "are told when to come"),
         (replace(BEYOND, rounds=(replace(LOAD, health_failed=1),)), "answer 200 all the while"),
         (replace(BEYOND, rounds=(replace(LOAD, health_p99_ms=200.0),)), "answer 200 all the while"),
-        (replace(SOAK, samples=samples(1000, 1, 1020)), "memory grows by less than 2%: amid"),
-        (replace(SOAK, rests=samples(500, 1, 510)), "memory grows by less than 2%: between"),
-        (replace(SOAK, samples=samples(1000, 1, 1000, descriptors=51)), "descriptors and threads"),
+        (replace(SOAK, samples=samples(1000, 1, 1, 1, 1020)), "memory grows by less than 2%: amid"),
+        (replace(SOAK, rests=samples(500, 1, 1, 1, 510)), "memory grows by less than 2%: between"),
+        (replace(SOAK, samples=samples(1000, 1, 1, 1, 1000, descriptors=51)), "descriptors and threads"),
         (replace(SOAK, unexpected={"sample: 500": 1}), "the answer that it should get"),
     ],
 )

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -79,7 +78,7 @@ def running(
         **{f"LATENTRY_{name.upper()}": str(value) for name, value in settings.items()},
     }
     log = scratch / "service.log"
-    with _sigterm_as_an_exit(), log.open("wb") as stream:
+    with log.open("wb") as stream:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=cwd,
@@ -94,22 +93,6 @@ def running(
             yield Service(url, process, log)
         finally:
             _stop(process)
-
-
-@contextmanager
-def _sigterm_as_an_exit() -> Iterator[None]:
-    """SIGTERM would end this process where it stands, and leave the service behind."""
-    is_ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    )
-    if is_ours:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        if is_ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
