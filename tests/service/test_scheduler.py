@@ -40,7 +40,7 @@ class Doubling:
 
 def graph(session: Doubling) -> Graph:
     x, y = (manifest.Tensor(name=name, dtype="float32", shape=("N", 1)) for name in "xy")
-    return Graph(session, manifest.Operation(graph="g.onnx", inputs=(x,), outputs=(y,)), ROWS)
+    return Graph(session, manifest.Operation(graph="g.onnx", inputs=(x,), outputs=(y,)), run_images=ROWS)
 
 
 def rows(*values: float) -> Array:
