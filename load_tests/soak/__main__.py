@@ -53,7 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                     model,
                     copy_of(MODEL),
                     seconds=60 * args.minutes,
-                    sample_every_s=min(5.0, args.minutes),
                     tell=_tell,
                 )
             )

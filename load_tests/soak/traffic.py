@@ -171,7 +171,7 @@ async def soak(
     publish: Publish,
     *,
     seconds: float,
-    sample_every_s: float = 5.0,
+    sample_every_s: float = 1.0,
     rest_s: float = REST_S,
     tell: Callable[[str], object] = print,
 ) -> Soak:
@@ -202,8 +202,7 @@ async def soak(
             tell(_line(at_s, traffic, rests[-1]))
             traffic.start()
             await asyncio.to_thread(change, service, root / model, publish)
-        next_s = len(samples) * sample_every_s
-        await asyncio.sleep(max(0.0, next_s - (time.perf_counter() - start_s)))
+        await asyncio.sleep(sample_every_s)
     await traffic.end()
     return Soak(
         seconds,
