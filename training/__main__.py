@@ -116,6 +116,7 @@ def _add_speedrun(speedrun: argparse.ArgumentParser) -> None:
         "--processes", type=_count, default=1, help="seeds at a time (default: %(default)s)"
     )
     speedrun.add_argument("--runs", type=Path, help="folder to keep the runs in (default: they are not kept)")
+    speedrun.add_argument("--resume", action="store_true", help="go on with the runs that are there")
     speedrun.add_argument(
         "--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)"
     )

@@ -168,12 +168,15 @@ def run_speedrun(
     whole: bool,
     processes: int,
     runs: Path | None,
+    resume: bool,
     out: Path,
     threads: int | None,
     data: Path | None,
     device: str,
 ) -> None:
     config = load_recipe(recipe)
+    if resume and runs is None:
+        raise ConfigError("--resume: needs --runs, the folder of the runs to go on with")
     if not isinstance(config.model, GANConfig):
         raise ConfigError(f"{recipe}: trains a {config.family}; the speed run is of a gan")
     if config.model.conditional:
@@ -200,6 +203,7 @@ def run_speedrun(
         whole=whole,
         processes=processes,
         runs=runs,
+        resume=resume,
     )
     print(speedrun_page.write(found, out))
 

@@ -106,6 +106,7 @@ class _Trial:
     samples: int
     whole: bool
     runs: Path | None
+    resume: bool
 
 
 def run(
@@ -121,6 +122,7 @@ def run(
     whole: bool = False,
     processes: int = 1,
     runs: Path | None = None,
+    resume: bool = False,
     data: Path | None = None,
 ) -> Speedrun:
     """Train `config` once a seed until the goal (None: all modes) is reached or `minutes` of training are over.
@@ -133,6 +135,7 @@ def run(
         whole: go on to the end of the recipe, to see what each seed comes to.
         processes: seeds to train beside each other, on the same device.
         runs: keep the run folders here, as `seed-<seed>`; None: they are not kept.
+        resume: go on with the runs that are there.
         data: of the dataset's images; None: looked for.
     """
     with writing(record):
@@ -173,6 +176,7 @@ def run(
             samples,
             whole,
             runs,
+            resume,
         )
         for seed in seeds
     ]
@@ -201,33 +205,57 @@ def _alone(trial: _Trial) -> Attempt:
 
 def _attempt(trial: _Trial, data: Dataset, space: FeatureSpace, fabric: Fabric) -> Attempt:
     torch.backends.cudnn.benchmark = True
-    config, looks = trial.config, list[Look]()
-
-    def until(averages: Mapping[str, nn.Module], seen: int, seconds: float) -> bool:
-        drawn = sample(averages["generator"], latent_dim(config.model), trial.samples, SEED, fabric.device)
-        look = Look(seen, seconds, *_reached(space, drawn, len(data.class_names or ())))
-        looks.append(look)
-        print(
-            f"seed {config.seed}: {look.images_seen:,} images, {look.seconds:,.0f} s, {look.modes:,} modes, "
-            f"{look.reverse_kl_nats:.3f} nats",
-            flush=True,
-        )
-        return look.modes >= trial.goal and not trial.whole
-
+    config = trial.config
     with _folder(trial) as folder:
-        run_dir = RunDir(folder)
-        run_dir.create(config)
+        run_dir, kept = RunDir(folder), folder / "looks.json"
+        is_begun = trial.resume and run_dir.config.exists()
+        looks = _kept(kept) if is_begun else []
+        if not trial.whole and any(look.modes >= trial.goal for look in looks):
+            return Attempt(config.seed, tuple(looks))
+
+        def until(averages: Mapping[str, nn.Module], seen: int, seconds: float) -> bool:
+            drawn = sample(
+                averages["generator"], latent_dim(config.model), trial.samples, SEED, fabric.device
+            )
+            look = Look(seen, seconds, *_reached(space, drawn, len(data.class_names or ())))
+            looks.append(look)
+            write_whole(kept, json.dumps([dataclasses.asdict(look) for look in looks]).encode())
+            print(
+                f"seed {config.seed}: {look.images_seen:,} images, {look.seconds:,.0f} s, {look.modes:,} modes, "
+                f"{look.reverse_kl_nats:.3f} nats",
+                flush=True,
+            )
+            return look.modes >= trial.goal and not trial.whole
+
+        run_dir.resume(config) if is_begun else run_dir.create(config)
         run_dir.begin_session(data, fabric.device, fabric.world_size)
         try:
-            outcome = train(config, data, run_dir, fabric, minutes=trial.minutes, quiet=True, until=until)
+            outcome = train(
+                config,
+                data,
+                run_dir,
+                fabric,
+                minutes=trial.minutes,
+                resume=is_begun,
+                quiet=True,
+                until=until,
+            )
         except TrainingError as error:
             print(f"seed {config.seed}: {error}", flush=True)
             return Attempt(config.seed, tuple(looks))
     if outcome.stopped_by not in ("images", "minutes", "until"):
+        how = (
+            "go on with --resume" if trial.runs else "begin again for the others (--runs keeps what is begun)"
+        )
         raise TrainingError(
-            f"stopped by {outcome.stopped_by}: the attempts before this one are on record; begin again for the others"
+            f"stopped by {outcome.stopped_by}: the attempts before this one are on record; {how}"
         )
     return Attempt(config.seed, tuple(looks))
+
+
+def _kept(path: Path) -> list[Look]:
+    """The looks of a run that is gone on with: each was taken right after a checkpoint, so the run has come as far."""
+    return [Look(**look) for look in json.loads(path.read_bytes())] if path.exists() else []
 
 
 @contextmanager

@@ -1,13 +1,18 @@
 """The speed run: the clock, the goal, and the page that is made of the record."""
 
 import json
+import os
+import signal
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from lightning.fabric import Fabric
+from torch import nn
 
 from tests.training.recipes import MINI, mini, small, toml
 from training import speedrun_page
@@ -17,7 +22,7 @@ from training.data import stacked
 from training.datasets import load
 from training.evaluation import modes
 from training.families.gan import GANConfig
-from training.loop import Outcome, train
+from training.loop import Outcome, Until, train
 from training.run_dir import Provenance, RunDir
 from training.speedrun import Attempt, Look, Speedrun, matrix_rate, step_flop
 from training.trained import load_trained
@@ -149,6 +154,49 @@ def test_what_is_interrupted_is_no_attempt(tmp_path: Path, monkeypatch: pytest.M
     ]
     assert main(["speedrun", *options]) == 2
     assert not (tmp_path / "speedrun" / "record.json").exists()
+
+
+def test_what_was_interrupted_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--recipe", str(recipe(tmp_path)), "--data", str(MINI), "--device", "cpu"]
+    options += ["--seeds", "2", "--every", "128", "--whole"]
+    straight, runs = tmp_path / "straight", tmp_path / "runs"
+    assert main(["speedrun", *options, "--out", str(straight)]) == 0
+
+    def interrupted(config: Config, *args: Any, until: Until, **how: Any) -> Outcome:
+        """The second, by a signal that comes amid its second look."""
+
+        def look(averages: Mapping[str, nn.Module], seen: int, seconds: float) -> bool:
+            if config.seed == 1 and seen == 256:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return until(averages, seen, seconds)
+
+        return train(config, *args, until=look, **how)
+
+    monkeypatch.setattr("training.speedrun.train", interrupted)
+    options += ["--out", str(tmp_path), "--runs", str(runs)]
+    assert main(["speedrun", *options]) == 2
+    record = tmp_path / "speedrun" / "record.json"
+    assert [attempt.seed for attempt in Speedrun.from_json(record.read_text()).attempts] == [0]
+    monkeypatch.setattr("training.speedrun.train", train)
+    assert main(["speedrun", *options, "--resume"]) == 0
+    found, wanted = (
+        Speedrun.from_json(path.read_text()) for path in (record, straight / "speedrun" / "record.json")
+    )
+    assert [_without_time(attempt) for attempt in found.attempts] == [
+        _without_time(a) for a in wanted.attempts
+    ]
+    first = found.attempts[1].looks
+    assert 0 < first[0].seconds < first[1].seconds < first[2].seconds
+    assert len(Provenance.read(RunDir(runs / "seed-1").provenance).sessions) == 2
+
+
+def _without_time(attempt: Attempt) -> Attempt:
+    return replace(attempt, looks=tuple(replace(look, seconds=0.0) for look in attempt.looks))
+
+
+def test_nothing_is_gone_on_with_that_is_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["speedrun", "--recipe", str(recipe(tmp_path)), "--out", str(tmp_path), "--resume"]) == 2
+    assert "--resume: needs --runs" in capsys.readouterr().err
 
 
 def test_operations_are_counted() -> None:
