@@ -5,8 +5,8 @@ same size: long ones wait for each other, and never keep a short one out. A room
 not full, whatever the size of that request.
 
 Who is turned away is booked for a later second, by connection: each second is given as much work as the worker lately
-did in one, less a reserve. Who comes back when told, on the same connection, finds room that is kept for them. Who
-comes earlier, or leaves, gives the place away.
+did in one, less a reserve. Who comes back when told, on the same connection, finds room that is kept for them: a part
+of each room, and if need be more. Who comes earlier, or leaves, gives the place away.
 """
 
 import math
@@ -23,6 +23,9 @@ BOOKED_US = 700_000
 KEPT_S = 1.0
 """Beside a room, for so much work of those who come back when they were told to. Times are told in whole seconds: those
 of one may all come at once."""
+OTHERS = 0.75
+"""Of a room, for those who were not told to come, while others were and have not come yet. These would stand behind a
+room that is always full, and make everybody wait for longer."""
 LONGEST_S = 300
 """What is told at the most. Who would have to wait for longer is told that too, and has no place."""
 EARLY_S, LATE_S = 0.5, 5.0
@@ -56,7 +59,9 @@ class Admission:
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
-        self._detail = f"at least {limit:,} images wait for their turn here, and no more may"
+        self._detail = (
+            f"as many images wait here as may: {limit:,}, less the room of those who were told to come"
+        )
         self._waiting = {False: 0, True: 0}  # images, of short and of long requests
         self._image_s = 0.0
         self.request_images = 1.0
@@ -74,7 +79,12 @@ class Admission:
     @property
     def is_full(self) -> bool:
         """Of short requests; as long as it is not, nobody is turned away before it is known what is wanted."""
-        return self._waiting[False] >= self._limit
+        return self._waiting[False] >= self._room
+
+    @property
+    def _room(self) -> float:
+        """For those who were not told to come now."""
+        return OTHERS * self._limit if self._places else self._limit
 
     def ask(self, who: object, images: int | None = None) -> None:
         """May a request of `who`, a connection, wait here?
@@ -99,8 +109,10 @@ class Admission:
         is_expected = place is not None and place.second - EARLY_S <= now_s
         if place is not None and not is_expected:
             self._release(place)
-        kept = KEPT_S / self._image_s if is_expected and self._image_s else 0.0
-        if waiting < self._limit + kept:
+        room = self._room
+        if is_expected:
+            room = self._limit + (KEPT_S / self._image_s if self._image_s else 0.0)
+        if waiting < room:
             return None
         return Refusal(self._detail, self._book(who, now_s, images or self.request_images))
 

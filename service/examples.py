@@ -49,7 +49,10 @@ ERRORS: tuple[ServiceError, ...] = (
     NotAcceptable.at("header.Accept", "must allow one of image/png, application/json, got 'text/html'"),
     TooLarge.at("body", "may have 67,108,864 bytes (a setting of this server)"),
     UnsupportedMediaType.at("header.Content-Type", "must be one of application/json; got 'text/plain'"),
-    Overloaded("at least 4,096 images wait for their turn here, and no more may", retry_after_s=2),
+    Overloaded(
+        "as many images wait here as may: 4,096, less the room of those who were told to come",
+        retry_after_s=2,
+    ),
     HeadersTooLarge(
         "path, query and headers may have 32,768 bytes together (a setting of this server); these have more"
     ),

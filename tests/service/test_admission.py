@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.admission import BOOKED_US, KEPT_S, LATE_S, LONGEST_S, Admission
+from service.admission import BOOKED_US, KEPT_S, LATE_S, LONGEST_S, OTHERS, Admission
 from service.errors import Overloaded
 
 LIMIT, IMAGE_S, SIZE = 100, 0.05, 10
@@ -42,8 +42,9 @@ def test_a_room_takes_one_more_until_it_is_full(admission: Admission) -> None:
     admission.count(LIMIT - 1, is_long=False)
     admission.ask("a")
     admission.count(1, is_long=False)
-    with pytest.raises(Overloaded, match="at least 100 images wait for their turn here, and no more may"):
+    with pytest.raises(Overloaded, match="as many images wait here as may: 100, less the room of"):
         admission.ask("a")
+    admission.leave("a")
     admission.count(-1, is_long=False)
     admission.ask("b")
 
@@ -125,6 +126,21 @@ def test_who_comes_when_told_finds_room_that_others_do_not(admission: Admission,
     admission.count(int(KEPT_S / IMAGE_S), is_long=False)  # also that room has an end
     clock.now_s += refused(admission, "polite")
     refused(admission, "polite")
+
+
+def test_others_have_a_part_of_the_room_while_somebody_is_to_come(admission: Admission, clock: Clock) -> None:
+    admission.count(LIMIT, is_long=False)
+    seconds = refused(admission, "polite")
+    admission.count(-1, is_long=False)
+    assert admission.is_full
+    refused(admission, "new")
+    admission.count(int(OTHERS * LIMIT) - LIMIT, is_long=False)
+    admission.ask("new")
+    admission.count(1, is_long=False)
+    clock.now_s += seconds
+    admission.ask("polite")
+    admission.leave("new")
+    admission.ask("other")  # nobody is to come any more
 
 
 def test_who_comes_too_soon_is_told_again(admission: Admission, clock: Clock) -> None:
