@@ -31,12 +31,15 @@ def start() -> list[tuple[str, float, float]]:
         kept.append(importlib.import_module("service.folder").ModelsFolder(ROOT / "models"))
 
     def run_a_batch() -> None:
-        names = ("latents", "offers", "operations", "steps")
-        latents, offers, operations, steps = (importlib.import_module(f"service.{name}") for name in names)
+        names = ("latents", "offers", "registry", "operations", "steps")
+        latents, offers, registry, operations, steps = (
+            importlib.import_module(f"service.{name}") for name in names
+        )
         for model in kept[0].registry.models():
             if "generate" in model.graphs:
                 keys = latents.from_seeds(range(2), offers.latent_dim(model))
-                steps.finish(operations.interpolate(model, keys, 64))
+                labels = [0] * 64 if registry.is_conditional(model.manifest) else None
+                steps.finish(operations.interpolate(model, keys, 64, labels=labels))
 
     kept: list[Any] = []
     stages: list[tuple[str, Callable[[], object]]] = [
