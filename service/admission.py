@@ -40,6 +40,7 @@ class Place:
 
     second: int
     work_us: int
+    is_long: bool
 
 
 class Refusal(NamedTuple):
@@ -68,6 +69,7 @@ class Admission:
         """Of a short request, as of late."""
         self._computed_s: float | None = None  # the last run, if others waited when it ended
         self._places: dict[object, Place] = {}
+        self._expected = {False: 0, True: 0}  # places, of short and of long requests
         self._booked_us: defaultdict[int, int] = defaultdict(int)  # second -> work
         self._forgot_s = -math.inf
 
@@ -79,12 +81,11 @@ class Admission:
     @property
     def is_full(self) -> bool:
         """Of short requests; as long as it is not, nobody is turned away before it is known what is wanted."""
-        return self._waiting[False] >= self._room
+        return self._waiting[False] >= self._room(is_long=False)
 
-    @property
-    def _room(self) -> float:
+    def _room(self, *, is_long: bool) -> float:
         """For those who were not told to come now."""
-        return OTHERS * self._limit if self._places else self._limit
+        return OTHERS * self._limit if self._expected[is_long] else self._limit
 
     def ask(self, who: object, images: int | None = None) -> None:
         """May a request of `who`, a connection, wait here?
@@ -100,29 +101,40 @@ class Admission:
 
     def refusal(self, who: object, images: int | None = None) -> Refusal | None:
         """As `ask`, for those who refuse by the thousand: None where there is room."""
-        waiting = self._waiting[images is not None]
+        is_long = images is not None
+        waiting = self._waiting[is_long]
         if waiting < self._limit and not self._places:
             return None
         now_s = self._clock()
         self._forget(now_s)
-        place = self._places.pop(who, None)
+        place = self._places.get(who)
         is_expected = place is not None and place.second - EARLY_S <= now_s
-        if place is not None and not is_expected:
-            self._release(place)
-        room = self._room
+        # That it is a long one is seen later, when it is asked for again.
+        is_seen = place is not None and (is_long or not place.is_long)
+        if is_seen:
+            self._take(who, is_expected)
+        room = self._room(is_long=is_long)
         if is_expected:
             room = self._limit + (KEPT_S / self._image_s if self._image_s else 0.0)
         if waiting < room:
             return None
-        return Refusal(self._detail, self._book(who, now_s, images or self.request_images))
+        if place is not None and not is_seen:
+            self._take(who, is_expected)
+        return Refusal(self._detail, self._book(who, now_s, images))
 
     def leave(self, who: object) -> None:
         """`who` will not come: others may have the place."""
-        if (place := self._places.pop(who, None)) is not None:
-            self._release(place)
+        if who in self._places:
+            self._take(who, is_expected=False)
 
-    def _release(self, place: Place) -> None:
-        """Not of whoever came when told, or a little before: their second would be given away twice."""
+    def _take(self, who: object, is_expected: bool) -> None:
+        """The place of `who`: others may have it, unless `who` came when told, or a little before. That second would be
+        given away twice.
+        """
+        place = self._places.pop(who)
+        self._expected[place.is_long] -= 1
+        if is_expected:
+            return
         second, left_us = place.second, place.work_us
         while left_us > 0 and second in self._booked_us:
             part_us = min(left_us, self._booked_us[second])
@@ -147,16 +159,18 @@ class Admission:
             self._image_s += (_LATELY if self._image_s else 1.0) * (latest_s - self._image_s)
         self._computed_s = now_s if self.images > images else None
 
-    def _book(self, who: object, now_s: float, images: float) -> int:
+    def _book(self, who: object, now_s: float, images: int | None) -> int:
         """Seconds until the turn of `who`, a whole number as HTTP has it."""
+        is_long = images is not None
         earliest = max(math.ceil(now_s + self.images * self._image_s), math.floor(now_s) + 1)
         latest = math.floor(now_s) + LONGEST_S
         second = min(earliest, latest)
         while second < latest and self._booked_us.get(second, 0) >= BOOKED_US:
             second += 1
         if second < latest and len(self._places) < MOST_PLACES:
-            work_us = round(1e6 * images * self._image_s)
-            self._places[who] = Place(second, work_us)
+            work_us = round(1e6 * (self.request_images if images is None else images) * self._image_s)
+            self._places[who] = Place(second, work_us, is_long)
+            self._expected[is_long] += 1
             at = second
             while work_us > 0:
                 part_us = min(work_us, BOOKED_US - self._booked_us[at])

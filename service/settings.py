@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         default=4096,
         ge=0,
         description="Images that may wait for their turn in a worker, of short requests and as many of long ones; "
-        "beyond it: 429",
+        "beyond it, or beyond three quarters of it while others were told to come again: 429",
     )
     max_body_bytes: int = Field(
         default=64 * 1024 * 1024, ge=1024, description="Longest request body, bytes; beyond it: 413"

@@ -143,6 +143,29 @@ def test_others_have_a_part_of_the_room_while_somebody_is_to_come(admission: Adm
     admission.ask("other")  # nobody is to come any more
 
 
+def test_those_who_are_to_come_with_long_requests_have_no_part_of_the_short_ones_room(
+    admission: Admission,
+) -> None:
+    admission.count(LIMIT, is_long=True)
+    refused(admission, "long", 1000)
+    admission.count(LIMIT - 1, is_long=False)
+    admission.ask("short")
+    admission.count(-1, is_long=True)
+    refused(admission, "other", 1000)
+
+
+def test_a_long_request_that_comes_when_told_finds_room_though_it_is_asked_for_twice(
+    admission: Admission, clock: Clock
+) -> None:
+    admission.count(LIMIT, is_long=True)
+    seconds = refused(admission, "polite", 20)
+    refused(admission, "other", 20)
+    clock.now_s += seconds
+    admission.ask("polite")  # it is not known yet what is wanted
+    admission.ask("polite", 20)
+    refused(admission, "polite", 20)  # a place is for one request
+
+
 def test_who_comes_too_soon_is_told_again(admission: Admission, clock: Clock) -> None:
     admission.count(LIMIT, is_long=False)
     seconds = refused(admission, "hasty")
