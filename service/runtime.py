@@ -19,7 +19,7 @@ from service.steps import Run, compute
 RUN_IMAGES = 64
 """Most rows that are computed at a time: all else waits for as long."""
 
-BATCH_IMAGES = 16
+SESSION_ROWS = 16
 """Most rows of one call of the session. What it computes on stays in the cache so: a row of the generators of this
 repository takes 3 to 5 % less than in batches of 64, of the encoders up to 2 % more, and the room is a quarter."""
 
@@ -64,12 +64,12 @@ class Graph:
         operation: Operation,
         *,
         run_images: int = RUN_IMAGES,
-        batch_images: int = BATCH_IMAGES,
+        session_rows: int = SESSION_ROWS,
     ) -> None:
         self.operation = operation
         self._session = session
         self.run_images = run_images
-        self.batch_images = batch_images
+        self.session_rows = session_rows
         self._input_rows = {t.name: (_NUMPY[t.dtype], _row(t)) for t in operation.inputs}
         self._output_names = [t.name for t in operation.outputs]
         self._output_rows = [(_NUMPY[t.dtype], _row(t)) for t in operation.outputs]
@@ -116,9 +116,9 @@ class Graph:
     def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """Compute the outputs for N >= 0 rows.
 
-        The session is run on at most `batch_images` rows at a time: memory stays bounded for any N.
+        The session is run on at most `session_rows` rows at a time: memory stays bounded for any N.
         Row i of every output is bit-equal for any N and any place of the row among the others, as far as
-        the graph's operators compute rows alike in all batches of 1 to `batch_images`; the registry
+        the graph's operators compute rows alike in all batches of 1 to `session_rows`; the registry
         checks this on golden inputs when it loads a graph.
 
         Args:
@@ -138,8 +138,8 @@ class Graph:
         n = len(next(iter(feed.values())))
         outputs = self.empty(n)
         with _RUNNING:
-            for start in range(0, n, self.batch_images):
-                rows = slice(start, min(start + self.batch_images, n))
+            for start in range(0, n, self.session_rows):
+                rows = slice(start, min(start + self.session_rows, n))
                 found = self._session.run(
                     self._output_names, {name: array[rows] for name, array in feed.items()}
                 )
@@ -151,6 +151,7 @@ class Graph:
                             f"{self.operation.graph}: gave shape {part.shape}, expected {output[rows].shape}"
                         )
                     output[rows] = part
+                del found, part  # before others have their turn
         return outputs
 
     def empty(self, n: int) -> tuple[NDArray[Any], ...]:
@@ -162,7 +163,7 @@ class Graph:
 
         What they took is given back: of the process that is forked into workers, each would have a copy.
         """
-        for n in (1, self.batch_images):
+        for n in (1, self.session_rows):
             self._run_and_give_back(n)
         _tried.add(self)
 

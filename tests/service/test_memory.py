@@ -57,7 +57,7 @@ def opened(bundle):
     known = manifest.read_bundle(Path(bundle))
     operation = known.operations["generate"]
     graph = Graph.open(Path(bundle) / operation.graph, operation, known.opset)
-    graph.batch_images = 64  # for there to be something to be seen
+    graph.session_rows = 64  # for there to be something to be seen
     return graph
 
 graphs = [opened(bundle) for bundle in sys.argv[1:]]

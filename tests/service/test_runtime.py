@@ -120,7 +120,7 @@ class Recorder:
 def test_many_rows_run_in_parts() -> None:
     session = Recorder()
     x = np.arange(40, dtype=np.float32).reshape(2, 20).T  # not contiguous
-    (y,) = Graph(session, operation(), batch_images=8).run(x=x)
+    (y,) = Graph(session, operation(), session_rows=8).run(x=x)
     assert session.ran == [8, 8, 4]
     np.testing.assert_array_equal(y, 2 * x)
 
@@ -147,7 +147,7 @@ def mib():
 
 graph = open_(doubling())
 graph.warm_up()
-graph.run_images = graph.batch_images = 4_000_000
+graph.run_images = graph.session_rows = 4_000_000
 x = np.zeros((graph.run_images, 2), np.float32)
 before = mib()
 graph.run(x=x)
@@ -172,10 +172,10 @@ def test_memory_is_given_back_and_a_graph_opened_when_no_run_takes_any() -> None
             assert ends.wait(10)
             return super().run(names, feed)
 
-    tried = Graph(Recorder(), operation(), batch_images=8)
+    tried = Graph(Recorder(), operation(), session_rows=8)
     tried.warm_up()
     with ThreadPoolExecutor() as pool:
-        running = pool.submit(Graph(Slow(), operation(), batch_images=8).run, x=np.ones((3, 2), np.float32))
+        running = pool.submit(Graph(Slow(), operation(), session_rows=8).run, x=np.ones((3, 2), np.float32))
         assert began.wait(10)
         others: list[Future[Any]] = [pool.submit(runtime.give_back), pool.submit(open_, doubling())]
         assert not wait(others, timeout=0.2).done
@@ -199,20 +199,20 @@ def test_a_graph_is_opened_also_where_another_fails(
         def run_with_iobinding(self, binding: Bound, _options: Any) -> None:
             raise RuntimeError("no memory")
 
-    monkeypatch.setattr(runtime, "_tried", {Graph(Broken(), operation(), batch_images=8)})
+    monkeypatch.setattr(runtime, "_tried", {Graph(Broken(), operation(), session_rows=8)})
     assert open_(doubling()).run(x=np.ones((1, 2), np.float32))[0].tolist() == [[2, 2]]
     assert "memory could not be given back" in caplog.text
 
 
 def test_warm_up_runs_one_row_and_a_full_part() -> None:
     session = Recorder()
-    Graph(session, operation(), batch_images=8).warm_up()
+    Graph(session, operation(), session_rows=8).warm_up()
     assert session.ran == [1, 8]
 
 
 def test_an_output_with_too_few_rows_is_not_handed_to_all() -> None:
     with pytest.raises(RuntimeError, match=r"tiny.onnx: gave shape \(1, 2\), expected \(3, 2\)"):
-        Graph(Recorder(short=True), operation(), batch_images=8).run(x=np.ones((3, 2), np.float32))
+        Graph(Recorder(short=True), operation(), session_rows=8).run(x=np.ones((3, 2), np.float32))
 
 
 @pytest.mark.parametrize(
