@@ -9,6 +9,7 @@ from training.families.ae import AEConfig
 from training.families.classifier import ClassifierConfig
 from training.families.gan import GANConfig
 from training.families.vae import VAEConfig
+from training.onnx_graph import BATCHES
 from training.report import Report
 from training.run_dir import Provenance, Session
 from training.run_time import ROWS, RunTime
@@ -99,7 +100,7 @@ def card(
         _NEIGHBOURS.format(n=samples.SAMPLES) if "generate" in differences else "",
         _SMOOTH if {"generate", "encode"} <= differences.keys() else "",
         _RELIABILITY if report.calibration else "",
-        "Largest absolute difference of onnxruntime from torch at batches of 1, 2, 7 and 64: "
+        f"Largest absolute difference of onnxruntime from torch in batches of {', '.join(map(str, BATCHES))}: "
         + ", ".join(f"`{name}` {value:.1e}" for name, value in differences.items())
         + ". At each of these sizes every row had the same bits, on the CPU that exported it.",
         _table(

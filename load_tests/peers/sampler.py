@@ -17,8 +17,8 @@ MODEL = Path(__file__).resolve().parents[2] / "models" / "mnist-gan"
 GRAPH = MODEL / str(manifest.versions(MODEL)[-1]) / "generate.onnx"
 """Of the newest version, as it is served."""
 LATENT_DIM = 64
-RUN_IMAGES = 64
-"""Most rows a run of the session, as in Latentry."""
+SESSION_ROWS = 16
+"""Most rows of one call of the session, as in Latentry."""
 NPY, PNG = "application/x-npy", "image/png"
 
 
@@ -38,7 +38,7 @@ class Sampler:
 
     def images(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
         """(N, 64) -> (N, 28, 28, 1)."""
-        runs = [self._run(z[start : start + RUN_IMAGES]) for start in range(0, len(z), RUN_IMAGES)]
+        runs = [self._run(z[start : start + SESSION_ROWS]) for start in range(0, len(z), SESSION_ROWS)]
         return runs[0] if len(runs) == 1 else np.concatenate(runs)
 
     def _run(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
