@@ -54,7 +54,8 @@ def train(
 
     Args:
         quiet: without the progress bar.
-        until: asked with each checkpoint whether to stop; the time that it takes does not count. One process only.
+        until: asked with each checkpoint whether to stop; the time that it takes does not count. One process only. A
+            run that goes on from such a checkpoint asks again: it may have ended before it was told.
 
     Raises:
         TrainingError: losses or weights are not finite, or the data makes no batch. The last good checkpoint is kept.
@@ -75,7 +76,7 @@ def train(
     if resume and run.checkpoint.exists():
         state = _restored(run, config, players, averages, fabric)
     step, seen, stopped_by = state.step, state.images_seen, "images"
-    started = time.monotonic() - state.seconds
+    clock = _Clock(state.seconds)
     watch = Watch(run.checkpoint, config.batch_size, fabric.device)
 
     def checkpoint() -> None:
@@ -84,7 +85,7 @@ def train(
             if lost := non_finite(players, averages):
                 raise watch.error(lost, step, seen)
             if fabric.is_global_zero:
-                now = State(step, seen, time.monotonic() - started, config.sha256(), fabric.world_size)
+                now = State(step, seen, clock.seconds, config.sha256(), fabric.world_size)
                 save(run.checkpoint, now, players, averages)
         fabric.barrier()
 
@@ -93,6 +94,9 @@ def train(
         Recorder(run, config, seen, fabric.is_global_zero, quiet) as recorder,
         _stop_signals() as received,
     ):
+        due = step > 0 and _crossed(seen - config.batch_size, seen, config.checkpoint_every_images)
+        if due and _is_enough(until, averages, seen, clock):
+            return Outcome(seen, clock.seconds, "until")
         while seen < config.images:
             _set_learning_rate(players, learning_rate(config.optimizer, seen, config.images))
             batches = micro_batches(images, labels, config, step, fabric.global_rank, fabric.world_size)
@@ -107,23 +111,20 @@ def train(
             if log_due or fabric.device.type == "cpu":
                 watch.check(step, seen, allowed=NON_FINITE_STEPS - 1)
             if log_due:
-                recorder.scalars({k: v.item() for k, v in scalars.items()}, seen, time.monotonic() - started)
+                recorder.scalars({k: v.item() for k, v in scalars.items()}, seen, clock.seconds)
             if _crossed(before, seen, config.grid_every_images) or seen >= config.images:
                 recorder.grid(preview(averages), seen)
             enough = False
             if _crossed(before, seen, config.checkpoint_every_images):
                 checkpoint()
-                if until is not None:
-                    asked = time.monotonic()
-                    enough = until(averages, seen, asked - started)
-                    started += time.monotonic() - asked
-            out_of_time = minutes is not None and time.monotonic() - started >= 60 * minutes
+                enough = _is_enough(until, averages, seen, clock)
+            out_of_time = minutes is not None and clock.seconds >= 60 * minutes
             if _agreed(fabric, bool(received) or out_of_time or enough, step):
                 stopped_by = _reason(received, enough, out_of_time)
                 break
         watch.check(step, seen, allowed=0)
         checkpoint()
-    return Outcome(seen, time.monotonic() - started, stopped_by)
+    return Outcome(seen, clock.seconds, stopped_by)
 
 
 def _restored(
@@ -212,6 +213,31 @@ def _set_learning_rate(players: Mapping[str, Player], lr: float) -> None:
     for player in players.values():
         for group in player.optimizer.param_groups:
             group["lr"] = lr
+
+
+class _Clock:
+    """Seconds of training."""
+
+    def __init__(self, seconds: float) -> None:
+        self._started_s = time.monotonic() - seconds
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started_s
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        now_s = time.monotonic()
+        yield
+        self._started_s += time.monotonic() - now_s
+
+
+def _is_enough(until: Until | None, averages: Mapping[str, nn.Module], seen: int, clock: _Clock) -> bool:
+    if until is None:
+        return False
+    seconds = clock.seconds
+    with clock.stopped():
+        return until(averages, seen, seconds)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -209,11 +210,14 @@ def _attempt(trial: _Trial, data: Dataset, space: FeatureSpace, fabric: Fabric) 
     with _folder(trial) as folder:
         run_dir, kept = RunDir(folder), folder / "looks.json"
         is_begun = trial.resume and run_dir.config.exists()
+        run_dir.resume(config) if is_begun else run_dir.create(config)
         looks = _kept(kept) if is_begun else []
-        if not trial.whole and any(look.modes >= trial.goal for look in looks):
+        if looks and _is_enough(looks[-1], trial, config.images):
             return Attempt(config.seed, tuple(looks))
 
         def until(averages: Mapping[str, nn.Module], seen: int, seconds: float) -> bool:
+            if looks and looks[-1].images_seen == seen:  # a run that goes on
+                return _is_enough(looks[-1], trial)
             drawn = sample(
                 averages["generator"], latent_dim(config.model), trial.samples, SEED, fabric.device
             )
@@ -225,9 +229,8 @@ def _attempt(trial: _Trial, data: Dataset, space: FeatureSpace, fabric: Fabric) 
                 f"{look.reverse_kl_nats:.3f} nats",
                 flush=True,
             )
-            return look.modes >= trial.goal and not trial.whole
+            return _is_enough(look, trial)
 
-        run_dir.resume(config) if is_begun else run_dir.create(config)
         run_dir.begin_session(data, fabric.device, fabric.world_size)
         try:
             outcome = train(
@@ -251,6 +254,11 @@ def _attempt(trial: _Trial, data: Dataset, space: FeatureSpace, fabric: Fabric) 
             f"stopped by {outcome.stopped_by}: the attempts before this one are on record; {how}"
         )
     return Attempt(config.seed, tuple(looks))
+
+
+def _is_enough(last: Look, trial: _Trial, images: float = math.inf) -> bool:
+    """Whether an attempt is over with this look: the goal, or so many images, are reached."""
+    return last.images_seen >= images or (last.modes >= trial.goal and not trial.whole)
 
 
 def _kept(path: Path) -> list[Look]:
