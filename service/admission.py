@@ -28,16 +28,18 @@ OTHERS = 0.75
 room that is always full, and make everybody wait for longer."""
 LONGEST_S = 300
 """What is told at the most. Who would have to wait for longer is told that too, and has no place."""
-EARLY_S, LATE_S = 0.5, 5.0
-"""A place is kept from so long before its time (clocks and ways are not exact) until so long after it."""
+EARLY_S, LATE_S = 0.1, 5.0
+"""A place is kept from so long before the time told (clocks are not exact) until so long after it. From longer before,
+room that is for those who come when told went to whoever kept asking on one connection, and made everybody wait."""
 MOST_PLACES = 100_000
 _LATELY = 0.1  # weight of the newest in running means
 
 
 @dataclass(frozen=True)
 class Place:
-    """Work of so many microseconds, expected at `second` of the clock."""
+    """Work of so many microseconds, expected in `second` of the clock, of who was told to come at `told_s`."""
 
+    told_s: float
     second: int
     work_us: int
     is_long: bool
@@ -108,7 +110,7 @@ class Admission:
         now_s = self._clock()
         self._forget(now_s)
         place = self._places.get(who)
-        is_expected = place is not None and place.second - EARLY_S <= now_s
+        is_expected = place is not None and place.told_s - EARLY_S <= now_s
         # That it is a long one is seen later, when it is asked for again.
         is_seen = place is not None and (is_long or not place.is_long)
         if is_seen:
@@ -167,23 +169,24 @@ class Admission:
         second = min(earliest, latest)
         while second < latest and self._booked_us.get(second, 0) >= BOOKED_US:
             second += 1
+        told_s = min(max(math.ceil(second - now_s), 1), LONGEST_S)
         if second < latest and len(self._places) < MOST_PLACES:
             work_us = round(1e6 * (self.request_images if images is None else images) * self._image_s)
-            self._places[who] = Place(second, work_us, is_long)
+            self._places[who] = Place(now_s + told_s, second, work_us, is_long)
             self._expected[is_long] += 1
             at = second
             while work_us > 0:
                 part_us = min(work_us, BOOKED_US - self._booked_us[at])
                 self._booked_us[at] += part_us
                 work_us, at = work_us - part_us, at + 1
-        return min(max(math.ceil(second - now_s), 1), LONGEST_S)
+        return told_s
 
     def _forget(self, now_s: float) -> None:
         """Those who did not come, looked for once a second."""
         if now_s - self._forgot_s < 1:
             return
         self._forgot_s = now_s
-        for who in [who for who, place in self._places.items() if place.second + LATE_S <= now_s]:
+        for who in [who for who, place in self._places.items() if place.told_s + LATE_S <= now_s]:
             self.leave(who)
         for second in [second for second in self._booked_us if second < now_s - LATE_S]:
             del self._booked_us[second]

@@ -169,8 +169,22 @@ def test_a_long_request_that_comes_when_told_finds_room_though_it_is_asked_for_t
 def test_who_comes_too_soon_is_told_again(admission: Admission, clock: Clock) -> None:
     admission.count(LIMIT, is_long=False)
     seconds = refused(admission, "hasty")
-    clock.now_s += seconds / 2
+    clock.now_s += seconds - 0.5
     refused(admission, "hasty")
+
+
+def test_who_keeps_asking_within_the_second_told_does_not_pass_for_one_who_comes_when_told(
+    clock: Clock,
+) -> None:
+    made = Admission(10, clock)
+    made.computed(10, 0.05)
+    made.count(10, is_long=False)
+    clock.now_s += 0.7  # a whole second is told, though the next one of the clock begins before
+    assert [refused(made, who) for who in ("hasty", "polite")] == [1, 1]
+    clock.now_s += 0.8
+    refused(made, "hasty")
+    clock.now_s += 0.2
+    made.ask("polite")
 
 
 def test_a_place_is_not_kept_for_ever(admission: Admission, clock: Clock) -> None:
@@ -181,10 +195,10 @@ def test_a_place_is_not_kept_for_ever(admission: Admission, clock: Clock) -> Non
 
 def test_a_second_is_not_given_away_twice(clock: Clock) -> None:
     made = Admission(1, clock)
-    made.computed(1, 0.1)
+    made.computed(1, 0.05)
     made.count(1, is_long=False)
-    assert [refused(made, who) for who in range(8)] == [1] * 7 + [2]
-    clock.now_s += 0.6
+    assert [refused(made, who) for who in range(15)] == [1] * 14 + [2]
+    clock.now_s += 0.92
     made.ask(0)  # a little early
     assert refused(made, "new") == 2
     made.leave(1)
