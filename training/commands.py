@@ -194,7 +194,7 @@ def run_speedrun(
         config,
         range(seeds),
         fabric,
-        out / "speedrun" / "record.json",
+        out / speedrun_page.page_name(whole=whole) / "record.json",
         data=data,
         every=every,
         minutes=minutes,

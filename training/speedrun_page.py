@@ -9,9 +9,15 @@ from training.studies.figures import COLOURS, axes, save
 from training.studies.pages import mean_sd, table
 
 
+def page_name(*, whole: bool) -> str:
+    """Runs that went on to the end of the recipe have a page of their own."""
+    return "speedrun-whole" if whole else "speedrun"
+
+
 def write(found: Speedrun, out: Path) -> Path:
-    """`out/speedrun.md`, and `out/speedrun/reverse_kl.png` beside it; where the page is."""
-    page = out / "speedrun.md"
+    """`out/<name>.md`, and `out/<name>/reverse_kl.png` beside it; where the page is."""
+    name = page_name(whole=found.whole)
+    page = out / f"{name}.md"
     figure, place = axes(width=6.5, height=3.2)
     for attempt in found.attempts:
         seconds = [look.seconds for look in attempt.looks]
@@ -25,7 +31,7 @@ def write(found: Speedrun, out: Path) -> Path:
         ylim=(0, None),
     )
     place.legend()
-    save(figure, out / "speedrun" / "reverse_kl.png")
+    save(figure, out / name / "reverse_kl.png")
     page.write_text(_text(found))
     return page
 
@@ -52,23 +58,24 @@ def _text(found: Speedrun) -> str:
     flops = np.mean(rates) / found.batch_images * found.step_flop if rates else float("nan")
     times = mean_sd([look.seconds for look in reached]) if reached else "–"
     ends_nats = [attempt.looks[-1].reverse_kl_nats for attempt in found.attempts if attempt.looks]
-    whole = (
-        f"They went on; at the last look of each: **{mean_sd(ends_nats)} nats, {max(ends_nats):.3f} at most**. "
-        if found.whole and ends_nats
-        else ""
-    )
+    command, whole = "make speedrun", ""
+    if found.whole:
+        options = f"--whole --seeds {len(found.attempts)} --every {found.every_images} --processes {found.processes}"
+        command += f' ARGS="{options}"'
+    if found.whole and ends_nats:
+        whole = f"They went on; at the last look of each: **{mean_sd(ends_nats)} nats, {max(ends_nats):.3f} at most**. "
     beside = f" {found.processes} seeds were trained beside each other." if found.processes > 1 else ""
     header = ["seed", "seconds", "images", "modes", "reverse KL, nats", "at the end"]
     return (
-        f"# From nothing to {found.goal:,} modes\n\n"
-        f"`make speedrun` trains `{found.recipe}` from nothing, once a seed, and stops the clock when "
+        f"# From nothing to {found.goal:,} modes{', and on to the end' * found.whole}\n\n"
+        f"`{command}` trains `{found.recipe}` from nothing, once a seed, and stops the clock when "
         f"{found.samples:,} samples reach {found.goal:,} modes. **{times} seconds**; "
         f"{len(reached)} of {len(found.attempts)} seeds reached it. "
         f"{whole}As many real images reach {found.real_modes:,}, at {found.real_reverse_kl_nats:.4f} nats.\n\n"
         f"{table(header, rows)}\n\n"
         f"The clock runs while it trains and saves, data already in memory; it stands while samples are counted, "
         f"which is every {found.every_images:,} images. A seed has {found.minutes:g} minutes at most.{beside}\n\n"
-        "![reverse KL over time](speedrun/reverse_kl.png)\n\n"
+        f"![reverse KL over time]({page_name(whole=found.whole)}/reverse_kl.png)\n\n"
         f"{mean_sd(rates) if rates else '–'} images/s. A step of {found.batch_images} images is "
         f"{found.step_flop / 1e9:.3g} GFLOP in convolutions and matrix products: {flops / 1e12:.3g} TFLOP/s in all; "
         f"the device does {found.matrix_flop_per_second / 1e12:.3g} TFLOP/s in square matrix products. "

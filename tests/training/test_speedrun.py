@@ -75,7 +75,7 @@ def test_seeds_go_on_to_the_end_beside_each_other_and_their_runs_are_kept(tmp_pa
     options += ["--recipe", str(recipe(tmp_path)), "--modes", "1", "--every", "192", "--samples", "50"]
     options += ["--seeds", "2", "--processes", "2", "--whole", "--runs", str(tmp_path / "runs")]
     assert main(["speedrun", *options]) == 0
-    found = Speedrun.from_json((tmp_path / "speedrun" / "record.json").read_text())
+    found = Speedrun.from_json((tmp_path / "speedrun-whole" / "record.json").read_text())
     assert [attempt.seed for attempt in found.attempts] == [0, 1]
     assert [[look.images_seen for look in attempt.looks] for attempt in found.attempts] == [[192, 384]] * 2
     assert found.attempts[0].looks != found.attempts[1].looks
@@ -153,7 +153,7 @@ def test_what_is_interrupted_is_no_attempt(tmp_path: Path, monkeypatch: pytest.M
         str(tmp_path),
     ]
     assert main(["speedrun", *options]) == 2
-    assert not (tmp_path / "speedrun" / "record.json").exists()
+    assert not list(tmp_path.rglob("record.json"))
 
 
 def test_what_was_interrupted_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ def test_what_was_interrupted_is_gone_on_with(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("training.speedrun.train", interrupted)
     options += ["--out", str(tmp_path), "--runs", str(runs)]
     assert main(["speedrun", *options]) == 2
-    record = tmp_path / "speedrun" / "record.json"
+    record = tmp_path / "speedrun-whole" / "record.json"
     assert [attempt.seed for attempt in Speedrun.from_json(record.read_text()).attempts] == [0]
     monkeypatch.setattr("training.speedrun.train", train)
     looks = runs / "seed-1" / "looks.json"
@@ -184,7 +184,7 @@ def test_what_was_interrupted_is_gone_on_with(tmp_path: Path, monkeypatch: pytes
     )  # as if it had been killed amid the last one
     assert main(["speedrun", *options, "--resume"]) == 0
     found, wanted = (
-        Speedrun.from_json(path.read_text()) for path in (record, straight / "speedrun" / "record.json")
+        Speedrun.from_json(path.read_text()) for path in (record, straight / "speedrun-whole" / "record.json")
     )
     assert [_without_time(attempt) for attempt in found.attempts] == [
         _without_time(a) for a in wanted.attempts
@@ -249,7 +249,9 @@ def test_the_page_reports_what_the_record_holds(tmp_path: Path) -> None:
         attempts=attempts,
     )
     speedrun_page.write(found, tmp_path)
-    page = (tmp_path / "speedrun.md").read_text()
+    page = (tmp_path / "speedrun-whole.md").read_text()
+    assert 'make speedrun ARGS="--whole --seeds 2 --every 500 --processes 3"' in page
+    assert "(speedrun-whole/reverse_kl.png)" in page
     assert "**11.0 ± 1.4 seconds**" in page
     assert "| 0 | 10.0 | 1,000 | 1,000 | 0.050 | 1,000 modes, 0.050 nats, 1,000 images, 10 s |" in page
     assert "**0.0500 ± 0.0000 nats, 0.050 at most**" in page
