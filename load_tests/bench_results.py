@@ -27,12 +27,24 @@ class Results:
     def save(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(self.table, separators=(",", ":")) + "\n")
+        part.write_text(json.dumps(_rounded(self.table), separators=(",", ":")) + "\n")
         part.replace(self._path)
 
     def server(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.table["servers"][name]
         return found
+
+
+def _rounded(value: Any) -> Any:
+    """Six digits of every measured number: no clock here has more, and the file is kept."""
+    match value:
+        case float():
+            return float(f"{value:.6g}")
+        case dict():
+            return {key: _rounded(part) for key, part in value.items()}
+        case list():
+            return [_rounded(part) for part in value]
+    return value
 
 
 def start_results(servers: Sequence[Server], args: argparse.Namespace) -> Results:
