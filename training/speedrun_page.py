@@ -58,17 +58,18 @@ def _text(found: Speedrun) -> str:
     flops = np.mean(rates) / found.batch_images * found.step_flop if rates else float("nan")
     times = mean_sd([look.seconds for look in reached]) if reached else "–"
     ends_nats = [attempt.looks[-1].reverse_kl_nats for attempt in found.attempts if attempt.looks]
-    command, whole = "make speedrun", ""
-    if found.whole:
-        options = f"--whole --seeds {len(found.attempts)} --every {found.every_images} --processes {found.processes}"
-        command += f' ARGS="{options}"'
+    options = (
+        f"--seeds {len(found.attempts)} --every {found.every_images} --minutes {found.minutes:g} "
+        f"--processes {found.processes} --threads {found.threads}{' --whole' * found.whole}"
+    )
+    whole = ""
     if found.whole and ends_nats:
         whole = f"They went on; at the last look of each: **{mean_sd(ends_nats)} nats, {max(ends_nats):.3f} at most**. "
     beside = f" {found.processes} seeds were trained beside each other." if found.processes > 1 else ""
     header = ["seed", "seconds", "images", "modes", "reverse KL, nats", "at the end"]
     return (
         f"# From nothing to {found.goal:,} modes{', and on to the end' * found.whole}\n\n"
-        f"`{command}` trains `{found.recipe}` from nothing, once a seed, and stops the clock when "
+        f'`make speedrun ARGS="{options}"` trains `{found.recipe}` from nothing, once a seed, and stops the clock when '
         f"{found.samples:,} samples reach {found.goal:,} modes. **{times} seconds**; "
         f"{len(reached)} of {len(found.attempts)} seeds reached it. "
         f"{whole}As many real images reach {found.real_modes:,}, at {found.real_reverse_kl_nats:.4f} nats.\n\n"

@@ -250,7 +250,7 @@ def test_the_page_reports_what_the_record_holds(tmp_path: Path) -> None:
     )
     speedrun_page.write(found, tmp_path)
     page = (tmp_path / "speedrun-whole.md").read_text()
-    assert 'make speedrun ARGS="--whole --seeds 2 --every 500 --processes 3"' in page
+    assert 'make speedrun ARGS="--seeds 2 --every 500 --minutes 5 --processes 3 --threads 2 --whole"' in page
     assert "(speedrun-whole/reverse_kl.png)" in page
     assert "**11.0 ± 1.4 seconds**" in page
     assert "| 0 | 10.0 | 1,000 | 1,000 | 0.050 | 1,000 modes, 0.050 nats, 1,000 images, 10 s |" in page
