@@ -90,18 +90,18 @@ class Latentry:
             raise BadRequest.at("discriminator", "chooses by `keep`, which is not given")
         options, streamed = call.options, call.media_type in answers.STREAMED
         seeds = inputs.seeds(options, settings.max_streamed_images if streamed else settings.max_images)
-        labels = inputs.labels(options.label, len(seeds))
+        labels = operations.seed_labels(model, seeds, inputs.labels(options.label, len(seeds)))
         if streamed and len(seeds) > answers.STREAMED_IMAGES:
 
             def draw(rows: slice) -> Steps[Images]:
                 chosen = None if labels is None else labels[rows]
                 return operations.sample(model, seeds[rows], options.truncation, chosen, options.prior)
 
-            return (yield from answers.stream(call, model, seeds, draw))
+            return (yield from answers.stream(call, model, seeds, labels, draw))
         images = yield from operations.sample(model, seeds, options.truncation, labels, options.prior)
         return (
             yield from answers.images(
-                call, model, images, items=({"seed": seed} for seed in seeds), seeds=seeds
+                call, model, images, items=answers.seed_items(seeds, labels), seeds=seeds, labels=labels
             )
         )
 

@@ -79,6 +79,11 @@ def uniforms(seeds: Sequence[int]) -> NDArray[np.float64]:
     return _unit(_blocks(seeds, 1, key=1)[:, 0])
 
 
+def classes(seeds: Sequence[int], count: int) -> NDArray[np.int64]:
+    """A class in [0, count) for each seed, (n,), all equally probable: independent of its latent, as `uniforms` is."""
+    return (_unit(_blocks(seeds, 1, key=2)[:, 0]) * count).astype(np.int64)
+
+
 def _unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:
     """53 bits of each word, as a number in [0, 1)."""
     unit = np.right_shift(words, _11).astype(np.float64)
@@ -97,7 +102,7 @@ class _Streams(threading.local):
     """Each thread has its own: to make a generator takes longer than to draw a latent from it."""
 
     def __init__(self) -> None:
-        self.of_key = [_Stream(0), _Stream(1)]
+        self.of_key = [_Stream(0), _Stream(1), _Stream(2)]
 
 
 _streams = _Streams()

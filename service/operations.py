@@ -15,7 +15,7 @@ from service import elbo, latents, offers, tensors
 from service.errors import BadRequest
 from service.latents import Prior
 from service.manifest import Likelihood
-from service.registry import Model
+from service.registry import Model, is_conditional
 from service.sampler import Sampler
 from service.steps import Rows, Steps, run
 from service.tensors import Doubles, Floats, Images, Labels
@@ -109,18 +109,26 @@ def sample(
         seeds: each in [0, 2^53).
         truncation: in (0, 1]; smaller is closer to the mean: less varied.
         prior: see `draw`.
-        labels: a class for each image, for a conditional model and only for one.
+        labels: a class for each image, for a conditional model and only for one; None: see `seed_labels`.
 
     Raises:
         NotFound: the model has no prior over its latents, or does not generate.
         BadRequest: labels that the model does not take, or a prior that it has not.
     """
     rows = _sampler(model, _is_fitted(model, prior))
-    label = tensors.from_labels(model, labels, len(seeds))
+    label = tensors.from_labels(model, seed_labels(model, seeds, labels), len(seeds))
     seed = np.asarray(seeds, np.int64)
     psi = np.full(len(seed), 1.0 if truncation is None else truncation)
     (images,) = yield from run(rows, seed=seed, truncation=psi, **label)
     return images
+
+
+def seed_labels(model: Model, seeds: Sequence[int], labels: Sequence[int] | None) -> Sequence[int] | None:
+    """`labels`; where there are none, a conditional model's seeds have a class each, drawn as their latents are."""
+    if labels is None and is_conditional(model.manifest):
+        drawn: list[int] = latents.classes(seeds, len(model.manifest.class_names or ())).tolist()
+        return drawn
+    return labels
 
 
 def encode(model: Model, images: Images) -> Steps[Encoding]:

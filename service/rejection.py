@@ -28,10 +28,14 @@ _MOST_AT_A_TIME = 256
 
 @dataclass(frozen=True)
 class Kept:
-    """`images` uint8 (n, H, W, C) and their `seeds`, in order, and how many samples were looked at for them."""
+    """`images` uint8 (n, H, W, C) and their `seeds`, in order, and how many samples were looked at for them.
+
+    `labels`: of a conditional model, the class of each; else None.
+    """
 
     images: Images
     seeds: list[int]
+    labels: Sequence[int] | None
     proposed: int
 
     @property
@@ -89,7 +93,8 @@ def sample(
             f"{keep:g} kept {len(kept):,} of the {looked_at:,} samples that may be looked at, {n:,} are asked for; "
             "ask for fewer images, or keep more",
         )
-    return Kept(np.concatenate(images), kept, proposed=seeds.index(kept[-1]) + 1)
+    classes = operations.seed_labels(model, kept, None if label is None else [label] * n)
+    return Kept(np.concatenate(images), kept, classes, proposed=seeds.index(kept[-1]) + 1)
 
 
 def _check(model: Model, discriminator: Model) -> None:

@@ -117,7 +117,8 @@ class Options(BaseModel):
 class Labelled(Options):
     label: LabelOrLabels | None = Field(
         default=None,
-        description="Class of all images, or a list with one for each; for conditional models only",
+        description="Class of all images, or a list with one for each; for conditional models only. Of seeds it "
+        "may be left out: each has a class too, drawn as its latent is",
     )
 
 
@@ -273,6 +274,9 @@ class _Answer(_Described):
 class ImageItem(_Described):
     png: str = Field(description="The image, a PNG in base64", json_schema_extra={"format": "byte"})
     seed: int | None = Field(default=None, description="Where the image was drawn from a seed")
+    label: int | None = Field(
+        default=None, description="Its class, where it was drawn by a conditional model"
+    )
     latent: list[float] | None = Field(default=None, description="/reconstruct: the mean of the image's code")
     mse: float | None = Field(default=None, description="/reconstruct: mean squared error, pixels in [0, 1]")
     psnr: float | None = Field(default=None, description="/reconstruct: dB; null where mse is 0")

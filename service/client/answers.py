@@ -25,13 +25,14 @@ from service.client.results import (
 
 
 def pictures(response: httpx.Response) -> Pictures:
-    """Images from npy; seeds from the header, which the service leaves out where it would be long."""
+    """Images from npy; seeds and labels from headers, which the service leaves out where they would be long."""
     seeds = _seeds(response.headers.get("X-Latentry-Seeds", ""))
     rate, proposed = (response.headers.get(f"X-Latentry-{name}") for name in ("Acceptance", "Proposed"))
     return Pictures(
         *_served_by(response),
         _array(response.content),
         seeds,
+        tuple(int(label) for label in response.headers.get("X-Latentry-Labels", "").split(",") if label),
         float(rate) if rate else None,
         int(proposed) if proposed else None,
     )

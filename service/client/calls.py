@@ -46,7 +46,8 @@ def sample(
     With none of the three, a seed is drawn here. `truncation` in (0, 1] scales latents towards 0. `prior`: "fitted"
     (the default, where the model has one) or "normal". `keep` in (0, 1]: the first n of the seeds from `seed` on that a
     discriminator keeps, about that fraction of them, in one request; `discriminator`: of which model, NAME or
-    NAME/VERSION, by default the same. `label`: a class, or one for each image.
+    NAME/VERSION, by default the same. `label`: a class, or one for each image, of a conditional model; without it, each
+    seed has its own, which `labels` of the result tells.
     """
     options: dict[str, Any] = {"model": model, "truncation": truncation, "prior": prior, "version": version}
     options |= {"keep": keep, "discriminator": discriminator}

@@ -41,6 +41,8 @@ class LatentryError(Exception):
 class Pictures:
     """`images` uint8 (N, H, W, C). `seeds` has one for each (of an interpolation: the ends'), or is empty.
 
+    `labels`: of samples of a conditional model, the class of each; else empty.
+
     Of a sample with `keep`: the fraction of the samples looked at that were kept, and how many were looked at.
     """
 
@@ -48,6 +50,7 @@ class Pictures:
     version: int
     images: Images
     seeds: tuple[int, ...]
+    labels: tuple[int, ...] = ()
     acceptance_rate: float | None = None
     proposed: int | None = None
 

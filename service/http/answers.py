@@ -1,6 +1,6 @@
 """Results -> HTTP answers, in the form that the client accepts."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,10 @@ WITH_DATA = (ZIP, JSON)
 
 MODEL_HEADER = "X-Latentry-Model"
 SEEDS_HEADER = "X-Latentry-Seeds"
+LABELS_HEADER = "X-Latentry-Labels"
 ACCEPTANCE_HEADER = "X-Latentry-Acceptance"
 PROPOSED_HEADER = "X-Latentry-Proposed"
-MAX_SEEDS_HEADER_BYTES = 4096
+MAX_LIST_HEADER_BYTES = 4096
 METADATA = "metadata.json"
 STREAMED = (NPY, ZIP)
 STREAMED_IMAGES = 256
@@ -48,6 +49,7 @@ def images(
     *,
     items: Iterable[Item] | None = None,
     seeds: Sequence[int] = (),
+    labels: Sequence[int] | None = None,
     about: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Steps[Response]:
@@ -55,12 +57,12 @@ def images(
 
     Args:
         items: what JSON and the zip's metadata say of each image, beside its PNG.
-        seeds: told in a header, where they fit.
+        seeds, labels: told in headers, where they fit.
         about: what they say of all images.
         headers: further ones.
     """
     call.record.images = len(pictures)
-    headers = {**_seeds_header(seeds), **(headers or {})}
+    headers = {**_list_headers(seeds, labels), **(headers or {})}
     if call.media_type == NPY:
         return _respond(call, model, codecs.encode_npy(pictures), headers)
     takes_long = pictures.nbytes > LARGE_BYTES
@@ -79,8 +81,9 @@ def kept(call: Call[Any], model: Model, discriminator: Model, result: Kept) -> S
             call,
             model,
             result.images,
-            items=({"seed": seed} for seed in result.seeds),
+            items=seed_items(result.seeds, result.labels),
             seeds=result.seeds,
+            labels=result.labels,
             about={
                 "acceptance_rate": result.acceptance_rate,
                 "proposed": result.proposed,
@@ -104,11 +107,15 @@ def frames(
         return (yield from images(call, model, pictures, seeds=seeds, about=about))
     call.record.images = len(pictures)
     body = yield from aside(len(pictures) > _MANY_FRAMES, animate, pictures, fps)
-    return _respond(call, model, body, _seeds_header(seeds))
+    return _respond(call, model, body, _list_headers(seeds))
 
 
 def stream(
-    call: Call[Any], model: Model, seeds: Sequence[int], draw: Callable[[slice], Steps[NDArray[np.uint8]]]
+    call: Call[Any],
+    model: Model,
+    seeds: Sequence[int],
+    labels: Sequence[int] | None,
+    draw: Callable[[slice], Steps[NDArray[np.uint8]]],
 ) -> Work:
     """Answer with npy or zip in parts of STREAMED_IMAGES, byte for byte what `images` gives for all at once.
 
@@ -119,7 +126,7 @@ def stream(
     """
     call.record.images = n = len(seeds)
     image, step = model.manifest.image, STREAMED_IMAGES
-    headers = {"Content-Type": call.media_type, MODEL_HEADER: str(model), **_seeds_header(seeds)}
+    headers = {"Content-Type": call.media_type, MODEL_HEADER: str(model), **_list_headers(seeds, labels)}
     slices = [slice(i, min(i + step, n)) for i in range(0, n, step)]
     if call.media_type == NPY:
         head = codecs.npy_header((n, image.height, image.width, image.channels), "|u1")
@@ -129,12 +136,12 @@ def stream(
             pixels = (yield from draw(rows)).tobytes()
             yield Part(pixels if rows.start else head + pixels, headers)
         return
-    writer, described = codecs.ZipWriter(), []
+    writer = codecs.ZipWriter()
     for rows in slices:
         pictures = yield from draw(rows)
-        described += [{"file": _file_name(i), "seed": seeds[i]} for i in range(rows.start, rows.stop)]
         names = (_file_name(i) for i in range(rows.start, rows.stop))
         yield Part((yield from aside(True, _zipped, writer, names, pictures)), headers)
+    described = [{"file": _file_name(i)} | item for i, item in enumerate(seed_items(seeds, labels))]
     metadata = writer.add(METADATA, _json(_about(model, images=described)))
     yield Part(metadata + writer.end())
 
@@ -173,6 +180,13 @@ def reconstruction_items(result: Reconstruction) -> list[Item]:
     return [row | {"psnr": psnr} for row, psnr in zip(rows, result.psnr, strict=True)]
 
 
+def seed_items(seeds: Sequence[int], labels: Sequence[int] | None) -> Iterator[Item]:
+    """What is told of each image of a seed: that, and its label where it has one."""
+    if labels is None:
+        return ({"seed": seed} for seed in seeds)
+    return ({"seed": seed, "label": label} for seed, label in zip(seeds, labels, strict=True))
+
+
 def seed_runs(seeds: Sequence[int]) -> str:
     """Seeds in order, runs of consecutive ones shortened: [7, 8, 9, 3] -> "7-9,3"."""
     if isinstance(seeds, range) and seeds:
@@ -186,9 +200,9 @@ def seed_runs(seeds: Sequence[int]) -> str:
     return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
 
 
-def _seeds_header(seeds: Sequence[int]) -> dict[str, str]:
-    runs = seed_runs(seeds)
-    return {SEEDS_HEADER: runs} if 0 < len(runs) <= MAX_SEEDS_HEADER_BYTES else {}
+def _list_headers(seeds: Sequence[int], labels: Sequence[int] | None = None) -> dict[str, str]:
+    lists = {SEEDS_HEADER: seed_runs(seeds), LABELS_HEADER: ",".join(map(str, labels or ()))}
+    return {name: text for name, text in lists.items() if 0 < len(text) <= MAX_LIST_HEADER_BYTES}
 
 
 def _given(columns: Mapping[str, NDArray[Any] | None]) -> dict[str, NDArray[Any]]:

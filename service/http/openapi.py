@@ -118,6 +118,11 @@ def document(settings: Settings) -> Json:
                     "schema": _TEXT,
                     "description": "Seeds in order, runs as 7-70, commas between; left out above 4 KiB",
                 },
+                "Labels": {
+                    "schema": _TEXT,
+                    "description": "/sample of a conditional model: the class of each image, commas between; left out "
+                    "above 4 KiB",
+                },
                 "Acceptance": {
                     "schema": {"type": "number"},
                     "description": "With `keep`: the fraction of the samples looked at that were kept",
@@ -194,6 +199,7 @@ def _post(path: str, operation: _Operation, named: Json) -> Json:
         headers[answers.SEEDS_HEADER] = _header("Seeds")
     if operation.keep:
         headers |= {
+            answers.LABELS_HEADER: _header("Labels"),
             answers.ACCEPTANCE_HEADER: _header("Acceptance"),
             answers.PROPOSED_HEADER: _header("Proposed"),
         }

@@ -40,13 +40,14 @@ def test_sample_asks_for_an_array_and_tells_its_seeds() -> None:
 
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        return pictures(4, **{"X-Latentry-Seeds": "7-9,20"})
+        return pictures(4, **{"X-Latentry-Seeds": "7-9,20", "X-Latentry-Labels": "1,0,12,1"})
 
     result = client(handler).sample("mnist-vae", 4, seed=7, truncation=0.5)
     assert (seen[0].method, seen[0].url.path, seen[0].url.query) == ("POST", "/sample", b"")
     assert seen[0].headers["Accept"] == "application/x-npy"
     assert json.loads(seen[0].content) == {"model": "mnist-vae", "n": 4, "seed": 7, "truncation": 0.5}
     assert result.seeds == (7, 8, 9, 20)
+    assert result.labels == (1, 0, 12, 1)
     assert (result.model, result.version) == ("mnist-vae", 3)
     assert result.images.shape == (4, 2, 2, 1)
     assert result.images.dtype == np.uint8

@@ -54,6 +54,19 @@ def test_uniforms_are_uniform_and_independent_of_latents() -> None:
     assert abs(centred[1:] @ centred[:-1] / len(z)) < 0.029
 
 
+def test_classes_are_equally_probable_and_independent_of_latents_and_uniforms() -> None:
+    seeds = range(20_000)
+    labels = latents.classes(seeds, 10)
+    assert np.array_equal(latents.classes([7, 5, 6], 10), labels[[7, 5, 6]])
+    assert latents.classes([7], 10).tolist() == [(philox_4x64_10(2, 8)[0] >> 11) * 10 >> 53]
+    # Four standard errors: of a tenth as above, of a correlation 0.028.
+    assert np.abs(np.bincount(labels, minlength=10) / 20_000 - 0.1).max() < 0.0085
+    centred = (labels - 4.5) / np.sqrt(8.25)
+    z = latents.from_seeds(seeds, 8).astype(np.float64)
+    assert np.abs(centred @ z / len(z)).max() < 0.029
+    assert abs(centred @ ((latents.uniforms(seeds) - 0.5) * np.sqrt(12)) / len(z)) < 0.029
+
+
 def test_draws_are_standard_normal() -> None:
     z = latents.from_seeds(range(2000), 64).astype(np.float64)
     # 128,000 draws: four standard errors are 0.011 for the mean, 0.016 for the variance.

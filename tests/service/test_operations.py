@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from service import latents, offers, tensors
+from service import latents, offers, operations, tensors
 from service.errors import BadRequest, NotFound
 from service.folder import ModelsFolder
 from service.manifest import Operation, Tensor
@@ -265,18 +265,37 @@ def test_labels_choose_the_class(registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("name", "labels", "reason"),
     [
-        ("tiny-cgan", None, r"label: is required.* one of 0 \(circle\), 1 \(square\), 2 \(cross\)"),
         ("tiny-cgan", [0], "label: must be given for each of 2 images, got 1"),
         ("tiny-cgan", [0, 3], r"label: must be one of 0 \(circle\).*, got 3"),
         ("tiny-cgan", [-1, 0], r"label: must be one of .*, got -1"),
         ("tiny-gan", [0, 1], "label: must be left out: tiny-gan/2 is not conditional"),
     ],
 )
-def test_wrong_labels_are_refused(
-    registry: Registry, name: str, labels: list[int] | None, reason: str
-) -> None:
+def test_wrong_labels_are_refused(registry: Registry, name: str, labels: list[int], reason: str) -> None:
     with pytest.raises(BadRequest, match=reason):
         finished.sample(registry.get(name), [1, 2], labels=labels)
+
+
+def test_latents_of_a_conditional_model_need_a_label(registry: Registry) -> None:
+    model = registry.get("tiny-cgan")
+    z = latents.from_seeds([1, 2], model.manifest.latent.dim if model.manifest.latent else 0)
+    reason = r"label: is required.* one of 0 \(circle\), 1 \(square\), 2 \(cross\)"
+    with pytest.raises(BadRequest, match=reason):
+        finished.decode(model, z)
+    with pytest.raises(BadRequest, match=reason):
+        finished.interpolate(model, z, 4)
+
+
+def test_without_a_label_each_seed_has_its_own(registry: Registry) -> None:
+    model, seeds = registry.get("tiny-cgan"), [7, 3, 8, 9, 2**53 - 1, 7]
+    labels = operations.seed_labels(model, seeds, None)
+    assert labels is not None
+    assert set(labels) == {0, 1, 2}
+    images = finished.sample(model, seeds)
+    assert np.array_equal(images, finished.sample(model, seeds, labels=labels))
+    assert np.array_equal(images[3], finished.sample(model, [9])[0])
+    assert operations.seed_labels(model, seeds, [1] * 6) == [1] * 6
+    assert operations.seed_labels(registry.get("tiny-gan"), seeds, None) is None
 
 
 def test_a_discriminator_takes_no_label(registry: Registry) -> None:

@@ -129,6 +129,10 @@ def test_label_and_prior_are_those_of_the_samples(registry: Registry) -> None:
     conditional, fitted = registry.get("tiny-cgan"), registry.get("tiny-prior")
     result = finished.keep(conditional, by, SEEDS, 9, 0.5, label=2)
     assert np.array_equal(result.images, finished.sample(conditional, result.seeds, labels=[2] * 9))
+    assert result.labels == [2] * 9
+    result = finished.keep(conditional, by, SEEDS, 9, 0.5)
+    assert result.labels == operations.seed_labels(conditional, result.seeds, None)
+    assert np.array_equal(result.images, finished.sample(conditional, result.seeds))
     for prior in ("fitted", "normal"):
         result = finished.keep(fitted, by, SEEDS, 9, 0.5, prior=prior)
         assert np.array_equal(result.images, finished.sample(fitted, result.seeds, prior=prior))

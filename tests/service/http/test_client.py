@@ -72,6 +72,7 @@ def test_a_divided_call_gives_what_one_request_gives(service_url: str) -> None:
             ("sample", ("tiny-gan", 20), {"seed": 5, "truncation": 0.7}),
             ("sample", ("tiny-gan",), {"seeds": list(range(100, 0, -5))}),
             ("sample", ("tiny-cgan", 20), {"seed": 5, "label": labels}),
+            ("sample", ("tiny-cgan", 20), {"seed": 5}),
             ("sample", ("tiny-vae",), {"latents": z}),
             ("reconstruct", ("tiny-vae", images), {"view": "comparison"}),
             ("reconstruction_errors", ("tiny-vae", images), {"samples": 2}),

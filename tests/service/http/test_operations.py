@@ -108,6 +108,22 @@ def test_truncation_label_and_version_change_the_image(http: httpx.Client) -> No
     assert np.array_equal(both[1], load_png(png(model="tiny-cgan", label=2)))
 
 
+def test_without_a_label_an_image_has_one_by_its_seed_and_it_is_told(http: httpx.Client) -> None:
+    asked = {"model": "tiny-cgan", "seed": 7, "n": 12}
+    listed = ok(http.post("/sample", json=asked, headers=JSON), "application/json").json()["images"]
+    labels = [image["label"] for image in listed]
+    assert set(labels) == {0, 1, 2}
+    array = ok(http.post("/sample", json=asked, headers=NPY), "application/x-npy")
+    assert array.headers["x-latentry-labels"] == ",".join(map(str, labels))
+    named = ok(http.post("/sample", json=asked | {"label": labels}, headers=NPY), "application/x-npy")
+    assert named.content == array.content
+    alone = ok(http.post("/sample", json={"model": "tiny-cgan", "seed": 12}), "image/png").content
+    assert alone == base64.b64decode(listed[5]["png"])
+    plain = http.post("/sample", json={"model": "tiny-gan", "n": 2}, headers=JSON)
+    assert "x-latentry-labels" not in plain.headers
+    assert "label" not in plain.json()["images"][0]
+
+
 def test_sample_of_latents(http: httpx.Client, registry: Registry) -> None:
     model = registry.get("tiny-prior")
     z = finished.draw(model, [7, 8, 9], prior="normal")

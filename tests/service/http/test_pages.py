@@ -107,7 +107,7 @@ def test_document_has_every_form_of_request_and_answer(document: dict[str, Any])
         "discriminator",
     ]
     assert queries == options
-    headers = ("Model", "Seeds", "Acceptance", "Proposed")
+    headers = ("Model", "Seeds", "Labels", "Acceptance", "Proposed")
     assert list(post["/sample"]["responses"]["200"]["headers"]) == [f"X-Latentry-{name}" for name in headers]
     assert list(post["/score"]["responses"]["200"]["headers"]) == ["X-Latentry-Model"]
     assert "images" not in [p.get("name") for p in post["/score"]["parameters"]]

@@ -1,6 +1,7 @@
 """Long answers of /sample: sent in parts, byte for byte what one piece would be, and in nobody's way."""
 
 import io
+import json
 import zipfile
 
 import httpx
@@ -59,6 +60,16 @@ def test_a_zip_of_many(http: httpx.Client, many: httpx.Response) -> None:
         assert len(archive.namelist()) == 2001
         assert archive.testzip() is None
         assert b'"file":"1999.png","seed":2004' in archive.read("metadata.json")
+
+
+def test_a_zip_of_many_tells_the_class_of_each(http: httpx.Client) -> None:
+    first, many = (post(http, ZIP, model="tiny-cgan", n=n, seed=5) for n in (256, 300))
+    with zipfile.ZipFile(io.BytesIO(first.content)) as few, zipfile.ZipFile(io.BytesIO(many.content)) as all_:
+        described = [json.loads(archive.read("metadata.json"))["images"] for archive in (few, all_)]
+        assert few.read("0255.png") == all_.read("0255.png")
+    assert described[1][:256] == described[0]
+    assert {image["label"] for image in described[1]} == {0, 1, 2}
+    assert many.headers["X-Latentry-Labels"].split(",") == [str(image["label"]) for image in described[1]]
 
 
 @pytest.mark.parametrize(("accept", "most"), [(NPY, 10_000), (ZIP, 10_000), ("image/png", 1024)])

@@ -100,7 +100,13 @@ GROUPS = {
         sample("truncation 1.1", {"truncation": 1.1}, "body.truncation", "less than or equal to 1", "1.1"),
         sample("version 0", {"version": 0}, "body.version", "got 0"),
         sample("label of a model without", {"label": 1}, "body.label", "not conditional"),
-        sample("no label", {"model": "tiny-cgan"}, "body.label", "required", "2 (cross)"),
+        sample(
+            "no label for latents",
+            {"model": "tiny-cgan", "latents": [[0] * 4]},
+            "body.label",
+            "required",
+            "2 (cross)",
+        ),
         sample("unknown label", {"model": "tiny-cgan", "label": 3}, "body.label", "2 (cross)", "got 3"),
         sample("label as name", {"model": "tiny-cgan", "label": "cross"}, "body.label", "integer", '"cross"'),
         sample(
