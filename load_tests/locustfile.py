@@ -50,12 +50,16 @@ class Target:
         dim = (self.model.latent or {})["dim"]
         return np.random.RandomState(seed).standard_normal((self.images, dim)).astype(np.float32)
 
+    def label(self, seed: int) -> int | None:
+        """A class, where the model is conditional."""
+        return seed % len(self.model.class_names) if self.model.class_names else None
+
 
 CALLS: dict[str, Callable[[Target, int], Call[Any]]] = {
     "sample": lambda t, seed: calls.sample(t.model.name, t.images, seed=1000 * seed),
     "reconstruct": lambda t, seed: calls.reconstruct(t.model.name, t.pictures(seed)),
     "encode": lambda t, seed: calls.encode(t.model.name, t.pictures(seed)),
-    "decode": lambda t, seed: calls.decode(t.model.name, t.latents(seed)),
+    "decode": lambda t, seed: calls.decode(t.model.name, t.latents(seed), label=t.label(seed)),
     "interpolate": lambda t, seed: calls.interpolate(t.model.name, seed, seed + 1, steps=max(2, t.images)),
     "score": lambda t, seed: calls.score(t.model.name, t.pictures(seed)),
 }

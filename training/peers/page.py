@@ -31,9 +31,9 @@ def _text(rows: Sequence[Row]) -> str:
         f"as in the protocol of PacGAN. -log p(x): importance weighted bound of {IW_DRAWS} draws, the mean of "
         f"{IW_IMAGES} test images, binarised at random, nats. The DCGAN is that of Radford et al. 2016 at this size, "
         "the textbook VAE the one layer model of Burda et al. 2016 (200-200-50), pythae's VAE that of the package with "
-        "its networks and trainer, 16 latents, Bernoulli pixels and a learning rate of 0.001. `fashion-gan` and "
-        "`fashion-vae` are told the class, and draw as many of each; the others are not.\n\nMake it again with `make "
-        "peers`.\n"
+        "its networks and trainer, 16 latents, Bernoulli pixels and a learning rate of 0.001. `mnist-gan`, "
+        "`fashion-gan` and `fashion-vae` are told the class, and draw as many of each; the others are not.\n\n"
+        "Make it again with `make peers`.\n"
     )
     return "\n".join(parts)
 

@@ -59,7 +59,7 @@ def published(run: Run, device: Device) -> Outcome:
     folder = resolve(run.config["model"])
     trained = load_trained(folder, train, device)
     n, latent = run.config["samples"], latent_dim(trained.config.model)
-    images = _samples(trained.operations(train, device)["generate"], latent, n, 0, device)
+    images = _samples(trained.of_latents(trained.operations(train, device)["generate"]), latent, n, 0, device)
     results, arrays = measured(images, n, device)
     return Outcome({**results, "version": folder.name, "images_seen": trained.state.images_seen}, [], arrays)
 

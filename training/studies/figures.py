@@ -61,12 +61,13 @@ def compact(picture: Image.Image) -> Image.Image:
 
 
 def show_images(place: Axes, images: Any, columns: int, title: str = "") -> None:
-    """A contact sheet (N, H, W), uint8 or in [0, 1], white on black, without ticks."""
-    n, height, width = images.shape
+    """A contact sheet (N, H, W) or (N, H, W, 3), uint8 or in [0, 1], white on black, without ticks."""
+    n, height, width, *colours = images.shape
     rows = -(-n // columns)
-    sheet = np.zeros((rows * columns, height, width), images.dtype)
+    sheet = np.zeros((rows * columns, height, width, *colours), images.dtype)
     sheet[:n] = images
-    sheet = sheet.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
+    sheet = sheet.reshape(rows, columns, height, width, *colours).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * height, columns * width, *colours)
     place.imshow(
         sheet, cmap="gray", vmin=0, vmax=255 if images.dtype == np.uint8 else 1, interpolation="nearest"
     )

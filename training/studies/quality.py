@@ -13,11 +13,15 @@ from training.metrics.precision_recall import precision_recall
 
 
 @cache
-def mnist_features(n: int, device: torch.device) -> tuple[FeatureSpace, Features]:
-    """The digit classifier's space, and n test images in it: the same for all runs of a study."""
-    test = load("mnist", "test")
-    space = FeatureSpace.load(published_classifier("mnist"), test, device)
+def test_features(dataset: str, n: int, device: torch.device) -> tuple[FeatureSpace, Features]:
+    """The space of the dataset's classifier, and n test images in it: the same for all runs of a study."""
+    test = load(dataset, "test")
+    space = FeatureSpace.load(published_classifier(dataset), test, device)
     return space, space(torch.from_numpy(spread(test.images, n)))[0]
+
+
+def mnist_features(n: int, device: torch.device) -> tuple[FeatureSpace, Features]:
+    return test_features("mnist", n, device)
 
 
 def quality(real: Features, fake: Features, neighbours: int) -> dict[str, float]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 
 from training.metrics.monotone_scaling import Knots
+from training.networks import classes_in_turn
 from training.onnx_graph import open_session
 from training.trained import MODELS
 
@@ -33,11 +34,14 @@ class Served:
         }
 
     def run(self, operation: "OperationName", x: Array) -> Array:
-        """The first output of a graph of one input, batch by batch."""
+        """The first output of a graph of one input and, where it takes a class, of the classes in turn; in batches."""
         session = self._sessions[operation]
-        name = self.manifest.operations[operation].inputs[0].name
-        parts = np.split(x, range(BATCH, len(x), BATCH))
-        return np.concatenate([session.run(None, {name: part})[0] for part in parts])
+        first, *label = (tensor.name for tensor in self.manifest.operations[operation].inputs)
+        classes = len(self.manifest.class_names or ())
+        inputs = {first: x} | {name: classes_in_turn(len(x), classes).numpy() for name in label}
+        parts = [slice(start, start + BATCH) for start in range(0, len(x), BATCH)]
+        runs = [session.run(None, {name: rows[part] for name, rows in inputs.items()}) for part in parts]
+        return np.concatenate([outputs[0] for outputs in runs])
 
     def sample(self, n: int, generator: torch.Generator, prior: str) -> npt.NDArray[np.uint8]:
         """uint8 (n, C, H, W). `prior`: "fitted" or "normal"."""
