@@ -1,6 +1,6 @@
 """What this machine can do at best: the graphs of a model in onnxruntime, with no service around them.
 
-    python -m load_tests.limit models/mnist-gan/3 generate --images 64
+    python -m load_tests.limit models/mnist-gan/4 generate --images 64
 
 As many processes as the service has workers, one thread each, all at once.
 """

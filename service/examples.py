@@ -38,7 +38,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "/reconstruct": {"model": "mnist-vae", "images": [_ZERO]},
     "/encode": {"model": "mnist-ae", "images": [_ZERO]},
     "/decode": {"model": "mnist-vae", "latents": [[0.0] * 16]},
-    "/interpolate": {"model": "mnist-gan", "from": 7, "to": 8, "steps": 9},
+    "/interpolate": {"model": "mnist-gan", "label": 4, "from": 7, "to": 8, "steps": 9},
     "/score": {"model": "mnist-gan", "images": [_ZERO]},
 }
 

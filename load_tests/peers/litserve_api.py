@@ -1,5 +1,6 @@
 """LitServe: `python -m load_tests.peers.litserve_api PORT WORKERS BATCH`; BATCH: most requests computed together."""
 
+import itertools
 import sys
 from collections.abc import Sequence
 
@@ -8,11 +9,11 @@ from litserve import LitAPI, LitServer, Request
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from load_tests.peers.sampler import Sampler, draw, encode
+from load_tests.peers.sampler import Sampler, encode
 
 BATCH_TIMEOUT_S = 0.01
 
-Latents = tuple[NDArray[np.float32], str]
+Seeds = tuple[range, str]
 """Of one request, with the media type of its answer."""
 Images = tuple[NDArray[np.uint8], str]
 
@@ -24,8 +25,8 @@ class API(LitAPI):
         del device
         self.sampler = Sampler()
 
-    def decode_request(self, request: Request) -> Latents:  # by then its JSON, as LitServe hands it over
-        return draw(request["n"], request["seed"]), request["accept"]
+    def decode_request(self, request: Request) -> Seeds:  # by then its JSON, as LitServe hands it over
+        return range(request["seed"], request["seed"] + request["n"]), request["accept"]
 
     def encode_response(self, output: Images) -> Response:
         images, accept = output
@@ -35,20 +36,20 @@ class API(LitAPI):
 class SampleAPI(API):
     """One request at a time."""
 
-    def predict(self, x: Latents) -> Images:
-        z, accept = x
-        return self.sampler.images(z), accept
+    def predict(self, x: Seeds) -> Images:
+        seeds, accept = x
+        return self.sampler.images(seeds), accept
 
 
 class BatchedSampleAPI(API):
     """What waits is computed together."""
 
-    def batch(self, inputs: Sequence[Latents]) -> list[Latents]:
+    def batch(self, inputs: Sequence[Seeds]) -> list[Seeds]:
         return list(inputs)
 
-    def predict(self, x: Sequence[Latents]) -> list[Images]:
-        images = self.sampler.images(np.concatenate([z for z, _ in x]))
-        ends = np.cumsum([len(z) for z, _ in x])
+    def predict(self, x: Sequence[Seeds]) -> list[Images]:
+        images = self.sampler.images(list(itertools.chain.from_iterable(seeds for seeds, _ in x)))
+        ends = np.cumsum([len(seeds) for seeds, _ in x])
         parts = np.split(images, ends[:-1])
         return [(part, accept) for part, (_, accept) in zip(parts, x, strict=True)]
 

@@ -4,6 +4,7 @@ The graph, the seeds and the encoders are Latentry's. Everything else, from the 
 is the peer's.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from service import codecs, latents, manifest, tensors
 MODEL = Path(__file__).resolve().parents[2] / "models" / "mnist-gan"
 GRAPH = MODEL / str(manifest.versions(MODEL)[-1]) / "generate.onnx"
 """Of the newest version, as it is served."""
-LATENT_DIM = 64
+LATENT_DIM, CLASSES = 64, 10
 SESSION_ROWS = 16
 """Most rows of one call of the session, as in Latentry."""
 NPY, PNG = "application/x-npy", "image/png"
@@ -34,21 +35,18 @@ class Sampler:
 
     def answer(self, n: int, seed: int, media_type: str) -> bytes:
         """`n` images of the seeds from `seed` on, as npy (uint8, NHWC) or as one PNG."""
-        return encode(self.images(draw(n, seed)), media_type)
+        return encode(self.images(range(seed, seed + n)), media_type)
 
-    def images(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(N, 64) -> (N, 28, 28, 1)."""
-        runs = [self._run(z[start : start + SESSION_ROWS]) for start in range(0, len(z), SESSION_ROWS)]
+    def images(self, seeds: Sequence[int]) -> NDArray[np.uint8]:
+        """Of N seeds, each with a latent and a class of its own: (N, 28, 28, 1)."""
+        z, label = latents.from_seeds(seeds, LATENT_DIM), latents.classes(seeds, CLASSES)
+        parts = [slice(start, start + SESSION_ROWS) for start in range(0, len(z), SESSION_ROWS)]
+        runs = [self._run(z[part], label[part]) for part in parts]
         return runs[0] if len(runs) == 1 else np.concatenate(runs)
 
-    def _run(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
-        outputs: list[Any] = self._session.run(["image"], {"z": z})
+    def _run(self, z: NDArray[np.float32], label: NDArray[np.int64]) -> NDArray[np.uint8]:
+        outputs: list[Any] = self._session.run(["image"], {"z": z, "label": label})
         return tensors.to_images(outputs[0])
-
-
-def draw(n: int, seed: int) -> NDArray[np.float32]:
-    """Latents (n, 64) of the seeds from `seed` on."""
-    return latents.from_seeds(range(seed, seed + n), LATENT_DIM)
 
 
 def encode(images: NDArray[np.uint8], media_type: str) -> bytes:

@@ -106,7 +106,7 @@ def test_a_large_block_is_mapped_alone_also_after_others(how: str, is_mapped: bo
 def test_sessions_share_the_room_of_their_runs_and_a_warm_up_gives_it_back() -> None:
     bundles = [
         ROOT / "models" / name / str(manifest.versions(ROOT / "models" / name)[-1])
-        for name in ("mnist-gan", "mnist-vae", "mnist-ae")
+        for name in ("stacked-mnist-gan", "mnist-vae", "mnist-ae")
     ]
     done = subprocess.run(
         [sys.executable, "-c", SESSIONS, *map(str, bundles)],
@@ -123,12 +123,8 @@ def test_sessions_share_the_room_of_their_runs_and_a_warm_up_gives_it_back() -> 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
 def test_what_a_run_took_is_given_back_while_its_outputs_are_used() -> None:
-    command = [
-        sys.executable,
-        "-c",
-        OUTPUTS,
-        str(ROOT / "models" / "mnist-gan" / str(manifest.versions(ROOT / "models" / "mnist-gan")[-1])),
-    ]
+    model = ROOT / "models" / "mnist-vae"
+    command = [sys.executable, "-c", OUTPUTS, str(model / str(manifest.versions(model)[-1]))]
     done = subprocess.run(command, cwd=ROOT, check=True, timeout=60, capture_output=True, text=True)
     during, after = map(float, done.stdout.split())
     assert during > 3, done.stdout

@@ -51,7 +51,7 @@ print(json.dumps(found))
 
 def test_versions_that_come_and_go_leave_no_memory_behind(tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path), str(ROOT / "models/mnist-gan/3")],
+        [sys.executable, "-c", SCRIPT, str(tmp_path), str(ROOT / "models/mnist-gan/4")],
         cwd=ROOT,
         env={
             **os.environ,

@@ -118,15 +118,17 @@ def test_a_correction_is_of_the_weights_it_was_fitted_to(tmp_path: Path) -> None
 def test_evaluating_a_run_corrects_its_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The published networks, as a run that has no correction yet."""
     for name in ("config.json", "checkpoint.safetensors"):
-        (tmp_path / name).write_bytes((MODELS / "mnist-gan" / "3" / name).read_bytes())
+        (tmp_path / name).write_bytes((MODELS / "mnist-gan" / "4" / name).read_bytes())
     monkeypatch.setattr("training.evaluation.samples.SAMPLES", 1000)
     monkeypatch.setattr("training.fitted_correction.LEAST", 3)
     assert main(["evaluate", str(tmp_path), "--data", str(MINI), "--device", "cpu"]) == 0
     trained = load_trained(tmp_path, mini("test"))
     assert trained.correction is not None
-    # The published score rates 0, 2 and 3 too high, and 4 to 7 too low (docs/studies/rejection.md).
-    offsets = trained.correction.tensors()["offsets"].numpy()
-    assert offsets[[0, 2, 3]].min() > offsets[[4, 5, 6, 7]].max()
+    # Of a few images, much the same digits are rated too high as were found with all of the test images.
+    published = load_trained(MODELS / "mnist-gan" / "4", mini("test")).correction
+    assert published is not None
+    offsets, as_published = (c.tensors()["offsets"].numpy() for c in (trained.correction, published))
+    assert np.corrcoef(offsets, as_published)[0, 1] > 0.6
     assert offsets.mean() == pytest.approx(0, abs=1e-6)
     values = Report.from_json((tmp_path / "metrics.json").read_text()).values()
     assert 0.5 < values["kept_fraction"] < 0.9

@@ -1,6 +1,6 @@
 """A GAN's samples, chosen by its own discriminator: by its score as it is, set right in each class, and as served."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,21 +15,19 @@ from training.evaluation.samples import SEED
 from training.fitted_correction import class_log_odds
 from training.metrics.features import Features
 from training.metrics.frechet import frechet_distance
-from training.studies.quality import mnist_features, quality
+from training.studies.quality import mnist_features, quality, test_features
 from training.studies.rejection_page import headline, page
 from training.studies.served import served
 from training.studies.study import Arrays, Device, Outcome, Run, Study
 from training.studies.uncorrected import uncorrected
 
-GAN = "mnist-gan/3"
-SOURCES = {"gan": (GAN, "normal"), "vae": ("mnist-vae/2", "fitted")}
-"""Name -> the model, and the prior of its latents."""
+DIGITS, TRIPLES, VAE = "mnist-gan/4", "stacked-mnist-gan/3", "mnist-vae/2"
 SEEDS = (1, 2, 3)
 """Of the samples that are measured; not `SEED`, whose samples the calibration was fitted to."""
 CHUNK = 1_000
 CLASSES = 10
 SHOWN = 60
-RULES = ("uncorrected", "by_class", "served")
+CORRECTED = ("uncorrected", "by_class", "served")
 """By the score without a correction; by it less `class_log_odds`; as it is served, with a correction in its graph (see
 `training/class_correction.py`)."""
 
@@ -38,17 +36,27 @@ Floats = npt.NDArray[np.float64]
 
 def plan(quick: bool) -> list[Run]:
     samples, neighbours, fitted = (500, 200, 1_000) if quick else (10_000, 5_000, 10_000)
-    keeps = {"gan": [1.0, 0.5], "vae": [1.0]}
     sizes = {"samples": samples, "neighbour_samples": neighbours, "fitted_samples": fitted}
-    seeds = SEEDS[:1] if quick else SEEDS
+    sources: dict[str, dict[str, Any]] = {
+        # A thousand classes are too many for a correction: as it is served is the score as it is.
+        "triples": {"dataset": "stacked-mnist", "model": TRIPLES, "keep": [1.0, 0.5], "rules": ["served"]},
+        "digits": {"dataset": "mnist", "model": DIGITS, "keep": [1.0, 0.5], "rules": CORRECTED},
+        "vae": {"dataset": "mnist", "model": VAE, "keep": [1.0], "rules": CORRECTED},
+    }
     return [
         Run(
             f"{source}-seed{seed}",
-            {"model": model, "prior": prior, "discriminator": GAN, "keep": keeps[source], **sizes},
+            {
+                **config,
+                "rules": list(config["rules"]),
+                "prior": "fitted" if source == "vae" else "normal",
+                "discriminator": TRIPLES if source == "triples" else DIGITS,
+                **sizes,
+            },
             (seed,),
         )
-        for source, (model, prior) in SOURCES.items()
-        for seed in seeds
+        for source, config in sources.items()
+        for seed in (SEEDS[:1] if quick else SEEDS)
     ]
 
 
@@ -71,10 +79,9 @@ class Proposals:
 def execute(run: Run, device: Device) -> Outcome:
     config, seed = run.config, run.seeds[0]
     n, neighbours, strengths = config["samples"], config["neighbour_samples"], config["keep"]
-    _, real = mnist_features(n, device)
+    _, real = test_features(config["dataset"], n, device)
     proposals = propose(config, seed, device)
-    features, labels = proposals.features, proposals.labels
-    classes = {"data": data_fractions(), "plain": fractions(labels[:n])}
+    features = proposals.features
     results: dict[str, Any] = {"plain": measured(real, features[:n], neighbours)}
     for rule, log_odds in proposals.log_odds.items():
         results[rule] = {"mean_ratio": float(np.exp(log_odds).mean())}
@@ -84,54 +91,80 @@ def execute(run: Run, device: Device) -> Outcome:
                 "acceptance_rate": n / int(chosen[-1] + 1),
                 **measured(real, features[chosen], neighbours),
             }
-            classes[f"{rule} {keep:g}"] = fractions(labels[chosen])
-    results["class_fractions"] = {name: values.tolist() for name, values in classes.items()}
-    results["class_mean_ratio"] = {
-        rule: [float(np.exp(log_odds[labels == c]).mean()) for c in range(CLASSES)]
-        for rule, log_odds in proposals.log_odds.items()
-    }
-    shown = config["model"] == GAN and seed == SEEDS[0]
+    if "by_class" in config["rules"]:
+        results |= by_class(proposals, strengths, n)
+    shown = config["model"] == config["discriminator"] and seed == SEEDS[0]
     return Outcome(results, [], pictures(proposals, max(strengths)) if shown else {})
 
 
+def by_class(proposals: Proposals, strengths: Sequence[float], n: int) -> dict[str, Any]:
+    """How much of each class there is, and how high the score is in it."""
+    labels = proposals.labels
+    classes = {"data": data_fractions(), "plain": fractions(labels[:n])}
+    for rule in proposals.log_odds:
+        for keep in strengths:
+            classes[f"{rule} {keep:g}"] = fractions(labels[proposals.first_kept(rule, keep, n)])
+    return {
+        "class_fractions": {name: values.tolist() for name, values in classes.items()},
+        "class_mean_ratio": {
+            rule: [float(np.exp(log_odds[labels == c]).mean()) for c in range(CLASSES)]
+            for rule, log_odds in proposals.log_odds.items()
+        },
+    }
+
+
 def pictures(proposals: Proposals, keep: float) -> Arrays:
-    """The first samples, the first that are kept of them and the first that are not."""
+    """The first samples, the first that are kept of them and the first that are not: (SHOWN, H, W), or (..., 3)."""
     kept = is_kept(proposals.log_odds["served"], proposals.uniform, keep)
-    images = proposals.images[:, 0]
+    images = proposals.images.transpose(0, 2, 3, 1).squeeze()
     return {"all": images[:SHOWN], "kept": images[kept][:SHOWN], "rejected": images[~kept][:SHOWN]}
 
 
 def propose(config: Mapping[str, Any], seed: int, device: Device) -> Proposals:
     """Enough samples for every rule to keep `samples` of them at the smallest `keep`."""
-    space, _ = mnist_features(config["samples"], device)
-    plain, corrected = uncorrected(config["discriminator"], device), served(config["discriminator"])
-    plain_calibration, calibration = plain.calibration(), corrected.calibration()
-    shift = fitted_shift(
-        config["model"], config["prior"], config["fitted_samples"], config["samples"], device
-    )
+    space, _ = test_features(config["dataset"], config["samples"], device)
+    log_odds_of = _scores(config, device)
     generator, uniforms = torch.Generator().manual_seed(seed), np.random.default_rng([seed, 1])
     chunks: list[Proposals] = []
-    kept = dict.fromkeys(RULES, 0)
+    kept = dict.fromkeys(config["rules"], 0)
     while min(kept.values()) < config["samples"]:
         images = served(config["model"]).sample(CHUNK, generator, config["prior"])
         features, labels = space(torch.from_numpy(images))
-        odds = plain_calibration(plain.logits(images))
-        log_odds = {
-            "uncorrected": odds,
-            "by_class": odds - shift[labels],
-            "served": calibration(corrected.logits(images)),
-        }
+        log_odds = log_odds_of(images, labels)
         chunks.append(Proposals(images, features, labels, log_odds, uniforms.random(CHUNK)))
         kept = {
-            rule: kept[rule] + len(chunks[-1].first_kept(rule, min(config["keep"]), CHUNK)) for rule in RULES
+            rule: total + len(chunks[-1].first_kept(rule, min(config["keep"]), CHUNK))
+            for rule, total in kept.items()
         }
     return Proposals(
         np.concatenate([chunk.images for chunk in chunks]),
         np.concatenate([chunk.features for chunk in chunks]),
         np.concatenate([chunk.labels for chunk in chunks]),
-        {rule: np.concatenate([chunk.log_odds[rule] for chunk in chunks]) for rule in RULES},
+        {rule: np.concatenate([chunk.log_odds[rule] for chunk in chunks]) for rule in config["rules"]},
         np.concatenate([chunk.uniform for chunk in chunks]),
     )
+
+
+def _scores(
+    config: Mapping[str, Any], device: Device
+) -> Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64]], dict[str, Floats]]:
+    """Images and their labels -> log odds of "real", (N,), by rule."""
+    as_served = served(config["discriminator"])
+    calibration = as_served.calibration()
+    if "uncorrected" not in config["rules"]:
+        return lambda images, _: {"served": calibration(as_served.logits(images))}
+    plain = uncorrected(config["discriminator"], device)
+    plain_calibration = plain.calibration()
+    shift = fitted_shift(
+        config["model"], config["prior"], config["fitted_samples"], config["samples"], device
+    )
+
+    def scores(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> dict[str, Floats]:
+        odds = plain_calibration(plain.logits(images))
+        served_odds = calibration(as_served.logits(images))
+        return {"uncorrected": odds, "by_class": odds - shift[labels], "served": served_odds}
+
+    return scores
 
 
 def measured(real: Features, fake: Features, neighbours: int) -> dict[str, float]:
@@ -144,7 +177,7 @@ def fitted_shift(model: str, prior: str, fitted: int, samples: int, device: Devi
     """`class_log_odds` of `fitted` samples of `SEED`, against the even-numbered test images."""
     space, _ = mnist_features(samples, device)
     images = served(model).sample(fitted, torch.Generator().manual_seed(SEED), prior)
-    discriminator = uncorrected(GAN, device)
+    discriminator = uncorrected(DIGITS, device)
     log_odds = discriminator.calibration()(discriminator.logits(images))
     return class_log_odds(log_odds, space(torch.from_numpy(images))[1], data_fractions())
 

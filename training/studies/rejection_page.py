@@ -1,7 +1,8 @@
 """The page of the study `rejection`: its tables, figures and words, from records alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,8 @@ from training.studies.figures import COLOURS, axes, save, show_images
 from training.studies.pages import mean_sd, table
 from training.studies.study import Record
 
-SOURCES = {"gan": "GAN", "vae": "VAE, fitted prior"}
+SOURCES = {"triples": "GAN of triples", "digits": "GAN of digits", "vae": "VAE of digits"}
+GANS = ("triples", "digits")
 RULES = {
     "uncorrected": "the plain score",
     "by_class": "the score set right in each class",
@@ -23,70 +25,88 @@ PUBLISHED = (
 
 
 def headline(records: Sequence[Record]) -> str:
-    keep = f"{max(_keeps(records, 'gan')):g}"
-    model = _of(records, "gan")[0].run.config["discriminator"]
-    fds = {rule: mean_sd(_values(records, "gan", rule, keep, "fd")) for rule in RULES}
-    rates = {rule: _percent(_values(records, "gan", rule, keep, "acceptance_rate")) for rule in RULES}
-    return (
-        f"Chosen by the plain score of its discriminator, the samples of {model} get worse: "
-        f"{rates['uncorrected']} are kept, with an FD of {fds['uncorrected']}; that of all samples is "
-        f"{mean_sd(_values(records, 'gan', 'plain', 'fd'))}. "
-        "The score is calibrated over all digits together, but favours some of them. Set right in each digit, the "
-        f"same score keeps {rates['by_class']}, with an FD of {fds['by_class']}. As it is served, with such numbers "
-        f"inside its graph, it keeps {rates['served']}, with an FD of {fds['served']}."
+    parts = []
+    for source in GANS:
+        keep = f"{max(_keeps(records, source)):g}"
+        rate = _percent(_values(records, source, "served", keep, "acceptance_rate"))
+        plain, kept = (
+            mean_sd(_values(records, source, *path, "fd")) for path in (("plain",), ("served", keep))
+        )
+        parts.append(
+            f"Of the samples of {_config(records, source)['model']}, with an FD of {plain}, the served score keeps "
+            f"{rate}, with an FD of {kept}."
+        )
+    ratios = _class_mean_ratio(records, "uncorrected")
+    return " ".join(
+        [
+            *parts,
+            f"Without the correction in its graph, the score of {_config(records, 'digits')['model']} is right over "
+            f"all samples, but has a mean r of {ratios.min():.2f} to {ratios.max():.2f} over those of one digit.",
+        ]
     )
 
 
 def page(records: Sequence[Record], folder: Path) -> str:
     _distances(records, folder / "distances.png")
     _classes(records, folder / "classes.png")
-    _pictures(next(r for r in _of(records, "gan") if r.outcome.arrays), folder / "samples.png")
-    config = _of(records, "gan")[0].run.config
+    pictures = "\n\n".join(_pictures(records, source, folder) for source in GANS)
+    config = _config(records, "digits")
+    triples = _config(records, "triples")["model"]
     name = folder.name
     return f"""
 A sample x is kept with probability min(1, keep r(x)), r = p_data / p_model: the rule of `/sample`'s option `keep`.
-The discriminator is that of {config["discriminator"]}. `keep` is 1 / M of rejection sampling: the mean of r over the
-model's samples is 1, so about `keep` of them are kept, less what min(1, .) cuts off.
+The GAN of triples is {triples}, that of digits {config["model"]}; each is chosen from by its own discriminator.
+`keep` is 1 / M of rejection sampling: the mean of r over the model's samples is 1, so about `keep` of them are kept,
+less what min(1, .) cuts off.
 
 {_results(records)}
 
-Mean ± sd over {len(_of(records, "gan"))} seed(s) of the samples, {config["samples"]:,} of each kind. FD: against
-{config["samples"]:,} test images in the features of the digit classifier, and against the odd-numbered half of them; it
-does not compare with Inception's FID. Precision and recall (k = 3), density and coverage (k = 5):
-{config["neighbour_samples"]:,} against {config["neighbour_samples"]:,}.
+Mean ± sd over {len(_of(records, "digits"))} seed(s) of the samples, {config["samples"]:,} of each kind. FD: against
+{config["samples"]:,} test images in the features of the digit classifier, of triples in those of their three colours,
+and against the odd-numbered half of them; it does not compare with Inception's FID, nor between triples and digits.
+Precision and recall (k = 3), density and coverage (k = 5): {config["neighbour_samples"]:,} against
+{config["neighbour_samples"]:,}.
 
 The plain score is the discriminator's logit, calibrated; set right in each class, it has ten numbers less, one a digit
-of the classifier; the served score has such numbers inside its graph. What is fitted is not what is measured: all
+of the classifier; the served score has such numbers inside its graph (that of triples, with a thousand classes, has
+none). What is fitted is not what is measured: all
 calibrations were fitted to the even-numbered test images and to samples of seed 0, and so were the ten numbers
 ({config["fitted_samples"]:,} samples). The samples measured here have other seeds.
 
 ![FD and acceptance rate]({name}/distances.png)
 
-## Why the plain score makes the GAN worse
+## Where there is something to choose
+
+The GAN of triples is of latents alone. N(0, I) is of one piece and triples are not, so that some of what it draws lies
+between them: that is what its discriminator finds. The GAN of digits is told the class, and where it draws nearly what
+the data has, a score says little more than noise does: what is kept is no nearer to the data than chance would have it.
+
+## What a score that is right on average has wrong
 
 {_table_classes(records)}
 
-The mean of r over all of the GAN's samples is
-{mean_sd(_values(records, "gan", "uncorrected", "mean_ratio"))}; it must be 1:
+The mean of r over all samples of the GAN of digits is
+{mean_sd(_values(records, "digits", "uncorrected", "mean_ratio"))}; it must be 1:
 on average the score is right. Over the samples of one digit it should be the digit's fraction of the data over its
-fraction of the samples, which is near 1 for each; it is not. So rejection sampling moves weight between digits that
-already had their share, and the FD sees that before it sees what became better. The score divided by ten numbers, one a
-digit, that bring those means to where they must be, leaves the digits alone and chooses among the samples of each.
+fraction of the samples, which is near 1 for each. Where it is not, rejection sampling moves weight between digits that
+already had their share. The score divided by ten numbers, one a digit, that bring those means to where they must be,
+leaves the digits alone and chooses among the samples of each.
 
 ![Fractions of the digits]({name}/classes.png)
 
-## As it is served now
+## As it is served
 
 {_served_now(records)}
 
 ## What is kept, and what is not
 
-![Samples kept and rejected]({name}/samples.png)
+{pictures}
 
 ## The samples of another model
 
-The discriminator has learned to tell the data from the GAN's samples, not from the VAE's: its r is no density ratio of
-theirs, and nothing says that choosing by it helps. {_of_the_vae(records)}
+Those of {_config(records, "vae")["model"]}, with its fitted prior, by the discriminator of {config["model"]}: that has
+learned to tell the data from the GAN's samples, not from the VAE's. Its r is no density ratio of theirs, and nothing
+says that choosing by it helps. {_of_the_vae(records)}
 
 ## Beside the published figures
 
@@ -107,7 +127,7 @@ def _served_now(records: Sequence[Record]) -> str:
 
 def _class_mean_ratio(records: Sequence[Record], rule: str) -> np.ndarray:
     """Of each class of the GAN's samples, mean over the seeds."""
-    values = [r.outcome.results["class_mean_ratio"][rule] for r in _of(records, "gan")]
+    values = [r.outcome.results["class_mean_ratio"][rule] for r in _of(records, "digits")]
     mean: np.ndarray = np.array(values).mean(0)
     return mean
 
@@ -136,8 +156,8 @@ def _results(records: Sequence[Record]) -> str:
     for source, title in SOURCES.items():
         cells = [_cell(_values(records, source, "plain", metric), metric) for metric in METRICS]
         rows.append([f"**{title}**: all", "", "1", *cells])
-        for rule, label in RULES.items():
-            rows += [row(f"{title}: {label}", source, rule, f"{k:g}") for k in _keeps(records, source)]
+        for rule in _config(records, source)["rules"]:
+            rows += [row(f"{title}: {RULES[rule]}", source, rule, f"{k:g}") for k in _keeps(records, source)]
     return table(
         ["samples", "keep", "acceptance", "FD", "FD, odd half", "precision", "recall", "density", "coverage"],
         rows,
@@ -145,7 +165,7 @@ def _results(records: Sequence[Record]) -> str:
 
 
 def _table_classes(records: Sequence[Record]) -> str:
-    keep = f"{max(_keeps(records, 'gan')):g}"
+    keep = f"{max(_keeps(records, 'digits')):g}"
     ratios = _class_mean_ratio(records, "uncorrected")
     rows = [["mean r of its samples", *(f"{v:.2f}" for v in ratios)]]
     for key, label in (
@@ -158,11 +178,13 @@ def _table_classes(records: Sequence[Record]) -> str:
 
 
 def _distances(records: Sequence[Record], path: Path) -> None:
-    figure, places = axes(1, len(SOURCES), width=9.0, height=3.9)
+    figure, places = axes(1, len(SOURCES), width=11.0, height=3.9)
     for place, (source, title) in zip(places, SOURCES.items(), strict=True):
         plain = _values(records, source, "plain", "fd")
         place.axhline(float(np.mean(plain)), color=COLOURS[6], linestyle=":", linewidth=1)
         for colour, up, (rule, label) in zip(COLOURS[1:], (4, -13, 4), RULES.items(), strict=False):
+            if rule not in _config(records, source)["rules"]:
+                continue
             keeps = [f"{keep:g}" for keep in _keeps(records, source)]
             rates = [_values(records, source, rule, keep, "acceptance_rate") for keep in keeps]
             fds = [_values(records, source, rule, keep, "fd") for keep in keeps]
@@ -184,13 +206,13 @@ def _distances(records: Sequence[Record], path: Path) -> None:
         place.set(title=title, xlabel="acceptance rate", xlim=(1.05, 0.38))
         place.set_ylim(0, 1.15 * place.dataLim.y1)
     places[0].set_ylabel("FD, squared feature units")
-    handles, labels = places[0].get_legend_handles_labels()
+    handles, labels = places[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     save(figure, path)
 
 
 def _classes(records: Sequence[Record], path: Path) -> None:
-    keep = f"{max(_keeps(records, 'gan')):g}"
+    keep = f"{max(_keeps(records, 'digits')):g}"
     figure, place = axes(width=8.0, height=3.5)
     data = _fractions(records, "data")
     kinds = {"plain": "all samples"} | {f"{rule} {keep}": f"kept by {label}" for rule, label in RULES.items()}
@@ -206,14 +228,16 @@ def _classes(records: Sequence[Record], path: Path) -> None:
     place.axhline(1, color="#222222", linewidth=1)
     place.set_xticks(x, [str(c) for c in x])
     place.set(xlabel="digit", ylabel="its fraction, of that in the data")
-    place.set_title(f"Which digits are kept of the GAN's samples, keep = {keep}")
+    place.set_title(f"Which digits are kept of the samples of the GAN of digits, keep = {keep}")
     place.grid(False, axis="x")
     place.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     save(figure, path)
 
 
-def _pictures(record: Record, path: Path) -> None:
+def _pictures(records: Sequence[Record], source: str, folder: Path) -> str:
+    """The line of Markdown that shows the figure."""
+    arrays = next(record for record in _of(records, source) if record.outcome.arrays).outcome.arrays
     figure, places = axes(1, 3, width=10.0, height=2.3)
     titles = {
         "all": "The first samples",
@@ -221,16 +245,21 @@ def _pictures(record: Record, path: Path) -> None:
         "rejected": "The first that are not",
     }
     for place, (key, title) in zip(places, titles.items(), strict=True):
-        show_images(place, record.outcome.arrays[key], 10, title)
-    save(figure, path)
+        show_images(place, arrays[key], 10, title)
+    save(figure, folder / f"{source}.png")
+    return f"![{SOURCES[source]}: samples kept and rejected]({folder.name}/{source}.png)"
 
 
 def _of(records: Sequence[Record], source: str) -> list[Record]:
     return [record for record in records if record.run.name.startswith(source)]
 
 
+def _config(records: Sequence[Record], source: str) -> Mapping[str, Any]:
+    return _of(records, source)[0].run.config
+
+
 def _keeps(records: Sequence[Record], source: str) -> list[float]:
-    return list(_of(records, source)[0].run.config["keep"])
+    return list(_config(records, source)["keep"])
 
 
 def _values(records: Sequence[Record], source: str, *path: str) -> list[float]:
@@ -246,7 +275,7 @@ def _values(records: Sequence[Record], source: str, *path: str) -> list[float]:
 
 def _fractions(records: Sequence[Record], key: str) -> np.ndarray:
     """Of each class, mean over the seeds."""
-    values = [r.outcome.results["class_fractions"][key] for r in _of(records, "gan")]
+    values = [r.outcome.results["class_fractions"][key] for r in _of(records, "digits")]
     mean: np.ndarray = np.array(values).mean(0)
     return mean
 
