@@ -73,7 +73,7 @@ def from_labels(model: Model, labels: Sequence[int] | None, n: int) -> Labels:
         if labels is not None:
             raise BadRequest.at("label", f"must be left out: {model} is not conditional")
         return {}
-    choice = ", ".join(f"{i} ({name})" for i, name in enumerate(names))
+    choice = ", ".join(str(i) if name == str(i) else f"{i} ({name})" for i, name in enumerate(names))
     if labels is None:
         raise BadRequest.at("label", f"is required, {model} is conditional; one of {choice}")
     if len(labels) != n:
