@@ -154,13 +154,12 @@ def _scores(
     if "uncorrected" not in config["rules"]:
         return lambda images, _: {"served": calibration(as_served.logits(images))}
     plain = uncorrected(config["discriminator"], device)
-    plain_calibration = plain.calibration()
     shift = fitted_shift(
         config["model"], config["prior"], config["fitted_samples"], config["samples"], device
     )
 
     def scores(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> dict[str, Floats]:
-        odds = plain_calibration(plain.logits(images))
+        odds = plain.calibration(plain.logits(images))
         served_odds = calibration(as_served.logits(images))
         return {"uncorrected": odds, "by_class": odds - shift[labels], "served": served_odds}
 
@@ -178,7 +177,7 @@ def fitted_shift(model: str, prior: str, fitted: int, samples: int, device: Devi
     space, _ = mnist_features(samples, device)
     images = served(model).sample(fitted, torch.Generator().manual_seed(SEED), prior)
     discriminator = uncorrected(DIGITS, device)
-    log_odds = discriminator.calibration()(discriminator.logits(images))
+    log_odds = discriminator.calibration(discriminator.logits(images))
     return class_log_odds(log_odds, space(torch.from_numpy(images))[1], data_fractions())
 
 

@@ -1,7 +1,7 @@
 """The discriminator of a published GAN without the correction of its score, calibrated as if it were served so."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ class Uncorrected:
         ]
         return torch.cat(parts).double().numpy()
 
+    @cached_property
     def calibration(self) -> Knots:
         """Logits -> log odds of "real": as `evaluation.score` fits it, to every other test image and sample."""
         fake = served(self._name).sample(SAMPLES, torch.Generator().manual_seed(SEED), "normal")[::2]
