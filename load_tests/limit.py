@@ -62,7 +62,7 @@ def _open(graph: Path) -> onnxruntime.InferenceSession:
 
 
 def _feed(operation: manifest.Operation, images: int) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(0)  # in [0, 1): as integers 0, a class that every conditional model has
     return {
         tensor.name: random.random((images, *(int(n) for n in tensor.shape[1:]))).astype(tensor.dtype)
         for tensor in operation.inputs

@@ -27,7 +27,7 @@ SEEDS = (1, 2, 3)
 CHUNK = 1_000
 CLASSES = 10
 SHOWN = 60
-CORRECTED = ("uncorrected", "by_class", "served")
+CORRECTED = ["uncorrected", "by_class", "served"]
 """By the score without a correction; by it less `class_log_odds`; as it is served, with a correction in its graph (see
 `training/class_correction.py`)."""
 
@@ -48,7 +48,6 @@ def plan(quick: bool) -> list[Run]:
             f"{source}-seed{seed}",
             {
                 **config,
-                "rules": list(config["rules"]),
                 "prior": "fitted" if source == "vae" else "normal",
                 "discriminator": TRIPLES if source == "triples" else DIGITS,
                 **sizes,

@@ -29,9 +29,7 @@ def headline(records: Sequence[Record]) -> str:
     for source in GANS:
         keep = f"{max(_keeps(records, source)):g}"
         rate = _percent(_values(records, source, "served", keep, "acceptance_rate"))
-        plain, kept = (
-            mean_sd(_values(records, source, *path, "fd")) for path in (("plain",), ("served", keep))
-        )
+        plain, kept = _plain_and_kept(records, source)
         parts.append(
             f"Of the samples of {_config(records, source)['model']}, with an FD of {plain}, the served score keeps "
             f"{rate}, with an FD of {kept}."
@@ -52,6 +50,7 @@ def page(records: Sequence[Record], folder: Path) -> str:
     pictures = "\n\n".join(_pictures(records, source, folder) for source in GANS)
     config = _config(records, "digits")
     triples = _config(records, "triples")["model"]
+    plain, kept = _plain_and_kept(records, "digits")
     name = folder.name
     return f"""
 A sample x is kept with probability min(1, keep r(x)), r = p_data / p_model: the rule of `/sample`'s option `keep`.
@@ -79,7 +78,8 @@ other seeds.
 
 The GAN of triples is of latents alone. N(0, I) is of one piece and triples are not, so that some of what it draws lies
 between them: that is what its discriminator finds. The GAN of digits is told the class, and draws nearly what the data
-has; the less there is to choose by, the more of a score is error. {_of_the_digits(records)}
+has; the less there is to choose by, the more of a score is error. All of its samples have an FD of {plain}, those
+kept by the served score {kept}.
 
 ## What a score that is right on average has wrong
 
@@ -132,12 +132,11 @@ def _class_mean_ratio(records: Sequence[Record], rule: str) -> np.ndarray:
     return mean
 
 
-def _of_the_digits(records: Sequence[Record]) -> str:
-    keep = f"{max(_keeps(records, 'digits')):g}"
-    plain, kept = (
-        mean_sd(_values(records, "digits", *path, "fd")) for path in (("plain",), ("served", keep))
-    )
-    return f"All of its samples have an FD of {plain}, those kept by the served score {kept}."
+def _plain_and_kept(records: Sequence[Record], source: str) -> tuple[str, str]:
+    """The FD of all samples, and of those that the served score keeps."""
+    keep = f"{max(_keeps(records, source)):g}"
+    plain, kept = (mean_sd(_values(records, source, *path, "fd")) for path in (("plain",), ("served", keep)))
+    return plain, kept
 
 
 def _of_the_vae(records: Sequence[Record]) -> str:

@@ -8,7 +8,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.config import load_json
 from training.datasets import load
 from training.evaluation.samples import SAMPLES, SEED
 from training.feature_space import batches
@@ -24,10 +23,9 @@ class Uncorrected:
     def __init__(self, name: str, device: Device) -> None:
         folder = MODELS / name
         self._name, self._device = name, device
-        dataset = load_json(folder / "config.json").dataset
-        self._test = load(dataset, "test")
+        self._test = load("mnist", "test")
         trained = replace(load_trained(folder, self._test, device), correction=None)
-        self._discriminate = trained.operations(load(dataset, "train"), self._device)["discriminate"]
+        self._discriminate = trained.operations(load("mnist", "train"), self._device)["discriminate"]
 
     @torch.no_grad()
     def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
