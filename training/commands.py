@@ -1,13 +1,14 @@
 """What the command line does."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
 
-from training import fitted_correction, fitted_prior, speedrun, speedrun_page
-from training.config import load_json, load_recipe
+from training import fitted_correction, fitted_prior, precision, speedrun, speedrun_page
+from training.config import Config, load_json, load_recipe
 from training.datasets import load
 from training.errors import ConfigError, EvaluationError
 from training.evaluate import evaluate_folder
@@ -45,6 +46,7 @@ def train_recipe(
         images=config.images if images is None else images,
         seed=config.seed if seed is None else seed,
     )
+    config = _affordable(config, device)
     dataset = load(config.dataset, "train", data)
     run = RunDir(out or Path("runs") / config.name)
     if dry_run:
@@ -75,6 +77,16 @@ def train_recipe(
         if outcome.images_seen < config.images:
             more = " and more --minutes" if outcome.stopped_by == "minutes" else ""
             print(f"to go on, give the same command with --resume{more}")
+
+
+def _affordable(config: Config, device: str) -> Config:
+    found = precision.for_device(config, _accelerator(device))
+    if found != config:
+        print(
+            f"this CPU does not compute in bf16: {config.name} is trained in {found.precision}",
+            file=sys.stderr,
+        )
+    return found
 
 
 def evaluate_model(model: str, data: Path | None, device: str, classifier: Path | None) -> None:
@@ -174,7 +186,7 @@ def run_speedrun(
     data: Path | None,
     device: str,
 ) -> None:
-    config = load_recipe(recipe)
+    config = _affordable(load_recipe(recipe), device)
     if resume and runs is None:
         raise ConfigError("--resume: needs --runs, the folder of the runs to go on with")
     if not isinstance(config.model, GANConfig):
@@ -209,7 +221,13 @@ def run_speedrun(
 
 
 def compare_with_peers(
-    *, minutes: float, only: list[str] | None, out: Path, threads: int | None, device: str
+    *,
+    minutes: float,
+    only: list[str] | None,
+    out: Path,
+    threads: int | None,
+    processes: int,
+    device: str,
 ) -> None:
     known = {entry.name for entry in peers.ENTRIES}
     if unknown := sorted(set(only or ()) - known):
@@ -217,7 +235,11 @@ def compare_with_peers(
     if threads:
         torch.set_num_threads(threads)
     rows = peers.compare(
-        minutes, torch.device(_accelerator(device)), out / "peers" / "record.json", only=only
+        minutes,
+        torch.device(_accelerator(device)),
+        out / "peers" / "record.json",
+        only=only,
+        processes=processes,
     )
     peers_page.write(rows, out / "peers.md")
     print(out / "peers.md")

@@ -57,7 +57,8 @@ class Config:
     accumulate: int = 1
     """Micro-batches an optimiser step."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """bf16-mixed for GPUs, and CPUs that compute in it; fp16 is not offered, since GAN penalties overflow in it."""
+    """bf16-mixed for GPUs, and CPUs that compute in it (on others: 32-true, see `training.precision`); fp16 is not
+    offered, since GAN penalties overflow in it."""
     ema_half_life_images: int = 0
     """Half-life of the weight average that is evaluated and exported; 0: the last weights are."""
     log_every_images: int = 6_400

@@ -6,6 +6,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from training import precision
 from training.config import Config, load_recipe
 from training.evaluation.likelihood import learned_log_prior
 from training.evaluation.samples import SEED, sample
@@ -27,7 +28,7 @@ def train(recipe: str) -> Train:
     """The training of a recipe, by its name or its path."""
 
     def made(task: Task) -> Made:
-        config = dataclasses.replace(load_recipe(recipe), seed=task.seed)
+        config = dataclasses.replace(precision.for_device(load_recipe(recipe), task.device), seed=task.seed)
         _, images, seconds = _run(config, task, "trial", TRIAL * task.seconds)
         steps = max(1, int(CAUTION * images / seconds * task.seconds / config.batch_size))
         config = dataclasses.replace(config, images=steps * config.batch_size)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 
+from training import precision
 from training.config import Config
 from training.datasets import Dataset
 from training.loop import train
@@ -24,6 +25,7 @@ def train_family(
     Raises:
         KeyboardInterrupt: a signal ended the training, which then is no record.
     """
+    config = precision.for_device(config, device)
     fabric = Fabric(accelerator=device.type, devices=1, precision=config.precision)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(Path(folder))
