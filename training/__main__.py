@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)"
     )
     peers.add_argument("--threads", type=_count, help="CPU threads of torch")
+    peers.add_argument("--processes", type=_count, default=1, help="rows at a time (default: %(default)s)")
     _add_device(peers)
     return parser
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.recipes import mini, small, toml
+from tests.training.recipes import MINI, mini, small, toml
 from training.__main__ import main
 from training.config import load_json
 from training.errors import ConfigError
@@ -108,5 +108,25 @@ def test_rows_are_kept_and_the_page_names_ours(tmp_path: Path, monkeypatch: pyte
     assert main(["peers", *options, "--minutes", "0.5", "--only", "other"]) == 2
     found = compare.read(tmp_path / "peers" / "record.json")
     assert [row.name for row in found] == ["theirs", "ours"]
+    assert "1 at a time" in (tmp_path / "peers.md").read_text()
     page.write([replace(found[0], modes=9, reverse_kl_nats=0.5, iw_nats=-80.0)], tmp_path / "one.md")
     assert "| 9 | 0.500 | 80.0 |" in (tmp_path / "one.md").read_text()
+
+
+def test_rows_are_trained_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mnist").symlink_to(MINI, target_is_directory=True)
+    monkeypatch.setenv("LATENTRY_DATA", str(tmp_path / "data"))
+    options = ["--out", str(tmp_path), "--device", "cpu", "--threads", "1", "--processes", "2"]
+    rows = ["--only", "textbook VAE", "mnist-vae"]
+    monkeypatch.setattr(compare, "ENTRIES", [e for e in compare.ENTRIES if e.dataset == "mnist"])
+    assert main(["peers", *options, *rows, "--minutes", "0.05"]) == 0
+    found = compare.read(tmp_path / "peers" / "record.json")
+    assert {row.name for row in found} == {"textbook VAE", "mnist-vae"}
+    for row in found:
+        assert (row.processes, row.threads) == (2, 1)
+        assert row.seconds == pytest.approx(3.0, abs=2.0)
+        assert row.fd10k > 0
+    text = (tmp_path / "peers.md").read_text()
+    assert "2 at a time with 1 thread(s)" in text
+    assert 'make peers ARGS="--minutes 0.05 --processes 2 --threads 1"' in text

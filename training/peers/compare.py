@@ -1,9 +1,10 @@
-"""Trains each for the same time, one after the other, and measures them alike. The record is written after each."""
+"""Trains each for the same time, and measures them alike. The record is written after each."""
 
 import dataclasses
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from training.metrics.frechet import frechet_distance
 from training.metrics.importance_weighted import importance_weighted_bounds
 from training.peers import dcgan, mlp_vae, ours, pythae_vae
 from training.peers.made import Density, Made, Task, Train
+from training.pool import process_pool
 from training.run_dir import device_name, git_commit
 
 IW_DRAWS, IW_IMAGES = 200, 500
@@ -79,6 +81,8 @@ class Row:
     """Importance weighted bound of log p(x), of IW_IMAGES binarised test images and IW_DRAWS draws."""
     device: str
     threads: int
+    processes: int
+    """Rows that were trained and measured at a time."""
     torch: str
     commit: str
 
@@ -90,26 +94,53 @@ def compare(
     *,
     only: Sequence[str] | None = None,
     seed: int = 0,
+    processes: int = 1,
 ) -> tuple[Row, ...]:
     """All entries, or those of the names in `only`; rows that `record` has of the same minutes stay as they are."""
     with writing(record):
         record.parent.mkdir(parents=True, exist_ok=True)
     rows = {(row.dataset, row.name): row for row in read(record)} if record.exists() else {}
+    trials = []
     for entry in ENTRIES:
         done = rows.get((entry.dataset, entry.name))
-        if (only is not None and entry.name not in only) or (done is not None and done.minutes == minutes):
-            continue
-        print(f"{entry.dataset}: {entry.name}, {minutes:g} minutes ...", flush=True)
-        train, test = load(entry.dataset, "train"), load(entry.dataset, "test")
-        with tempfile.TemporaryDirectory() as scratch:
-            made = entry.train(Task(train, 60 * minutes, seed, device, Path(scratch)))
-            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # as `evaluate` has it
-                row = measure(entry, made, train, test, minutes, device)
-        print(f"  {made.images_seen:,} images; FD {row.fd10k:.1f}, coverage {row.coverage:.3f}", flush=True)
-        rows[entry.dataset, entry.name] = row
+        if (only is None or entry.name in only) and (done is None or done.minutes != minutes):
+            trials.append(_Trial(entry.dataset, entry.name, minutes, seed, device, processes))
+    for row in map(_row, trials) if processes == 1 else _beside(trials, processes):
+        rows[row.dataset, row.name] = row
         text = json.dumps([dataclasses.asdict(row) for row in rows.values()], indent=2) + "\n"
         write_whole(record, text.encode())
     return tuple(rows.values())
+
+
+@dataclass(frozen=True)
+class _Trial:
+    dataset: str
+    name: str
+    minutes: float
+    seed: int
+    device: torch.device
+    processes: int
+
+
+def _beside(trials: list[_Trial], processes: int) -> Iterator[Row]:
+    with process_pool(processes, torch.get_num_threads()) as pool:
+        for done in as_completed([pool.submit(_row, trial) for trial in trials]):
+            yield done.result()
+
+
+def _row(trial: _Trial) -> Row:
+    [entry] = [entry for entry in ENTRIES if (entry.dataset, entry.name) == (trial.dataset, trial.name)]
+    print(f"{entry.dataset}: {entry.name}, {trial.minutes:g} minutes ...", flush=True)
+    train, test = load(entry.dataset, "train"), load(entry.dataset, "test")
+    with tempfile.TemporaryDirectory() as scratch:
+        made = entry.train(Task(train, 60 * trial.minutes, trial.seed, trial.device, Path(scratch)))
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # as `evaluate` has it
+            row = measure(
+                entry, made, train, test, trial.device, minutes=trial.minutes, processes=trial.processes
+            )
+    told = f"{made.images_seen:,} images; FD {row.fd10k:.1f}, coverage {row.coverage:.3f}"
+    print(f"{entry.dataset}: {entry.name}: {told}", flush=True)
+    return row
 
 
 def read(record: Path) -> tuple[Row, ...]:
@@ -118,7 +149,14 @@ def read(record: Path) -> tuple[Row, ...]:
 
 
 def measure(
-    entry: Entry, made: Made, train: Dataset, test: Dataset, minutes: float, device: torch.device
+    entry: Entry,
+    made: Made,
+    train: Dataset,
+    test: Dataset,
+    device: torch.device,
+    *,
+    minutes: float,
+    processes: int,
 ) -> Row:
     space, stacked = FeatureSpace.load(published_classifier(test.name), test, device), None
     images = made.draw(modes.SAMPLES if space.colours > 1 else samples.SAMPLES)
@@ -142,6 +180,7 @@ def measure(
         iw_nats=None if made.density is None else bound_nats(made.density, test, device),
         device=device_name(device),
         threads=torch.get_num_threads(),
+        processes=processes,
         torch=torch.__version__,
         commit=git_commit(),
     )

@@ -14,11 +14,15 @@ def write(rows: Sequence[Row], page: Path) -> None:
 def _text(rows: Sequence[Row]) -> str:
     minutes = sorted({row.minutes for row in rows})
     how = sorted(
-        {f"{row.device}, {row.threads} thread(s), torch {row.torch}, commit `{row.commit}`" for row in rows}
+        {
+            f"{row.device}, {row.processes} at a time with {row.threads} thread(s), torch {row.torch}, "
+            f"commit `{row.commit}`"
+            for row in rows
+        }
     )
     parts = [
         "# Beside what one would otherwise train\n",
-        f"Each was trained from nothing for {' or '.join(f'{m:g}' for m in minutes)} minutes, one after the other, on "
+        f"Each was trained from nothing for {' or '.join(f'{m:g}' for m in minutes)} minutes on "
         f"the same machine ({'; '.join(how)}), and measured alike: 10,000 samples, drawn from N(0, I) or the learned "
         "prior, against 10,000 test images in the features of the dataset's classifier. Ours are the recipes of "
         "`training/recipes`, with the budget of images that fits the time.\n",
@@ -33,9 +37,17 @@ def _text(rows: Sequence[Row]) -> str:
         "the textbook VAE the one layer model of Burda et al. 2016 (200-200-50), pythae's VAE that of the package with "
         "its networks and trainer, 16 latents, Bernoulli pixels and a learning rate of 0.001. `mnist-gan`, "
         "`fashion-gan` and `fashion-vae` are told the class, and draw as many of each; the others are not.\n\n"
-        "Make it again with `make peers`.\n"
+        f"Make it again with {_command(rows)}.\n"
     )
     return "\n".join(parts)
+
+
+def _command(rows: Sequence[Row]) -> str:
+    commands = {
+        f'`make peers ARGS="--minutes {row.minutes:g} --processes {row.processes} --threads {row.threads}"`'
+        for row in rows
+    }
+    return " and ".join(sorted(commands))
 
 
 def _table(rows: Sequence[Row]) -> str:
