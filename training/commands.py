@@ -118,7 +118,7 @@ def _fit_prior(folder: Path, data: Path | None, device: torch.device) -> None:
     train_data = load(load_json(folder / "config.json").dataset, "train", data)
     trained = load_trained(folder, train_data, device)
     operations = trained.operations(train_data, device)
-    if {"encode", "generate"} <= operations.keys() and "prior" not in operations:
+    if fitted_prior.is_lacking(operations):
         print(f"fitting a prior to the codes of {len(train_data.images):,} training images ...", flush=True)
         fitted_prior.fit(folder, operations["encode"], train_data, trained.state.images_seen, device)
 

@@ -1,5 +1,6 @@
 """The prior of a run: fitted to the codes of its training images, after training."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,6 +13,11 @@ from training.priors import COMPONENTS, Mixture, fit_mixture, write
 SEED = 0
 CODES_A_COMPONENT = 100
 """At least: small data gets fewer components."""
+
+
+def is_lacking(operations: Mapping[str, nn.Module]) -> bool:
+    """Of a model that encodes and generates, and learned no prior."""
+    return {"encode", "generate"} <= operations.keys() and "prior" not in operations
 
 
 @torch.no_grad()

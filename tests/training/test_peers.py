@@ -1,5 +1,6 @@
 """What others would train: that it learns, that all have the same time, and what the table says of it."""
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,12 +12,13 @@ import torch
 from tests.training.recipes import MINI, mini, small, toml
 from training.__main__ import main
 from training.config import load_json
-from training.errors import ConfigError
+from training.errors import ConfigError, TrainingError
 from training.evaluation import samples
 from training.loop import Outcome
 from training.peers import compare, dcgan, mlp_vae, ours, page, pythae_vae
 from training.peers.made import Made, Task
 from training.run_dir import RunDir
+from training.trained import load_trained
 
 CPU = torch.device("cpu")
 
@@ -60,6 +62,33 @@ def test_ours_end_with_the_time_and_a_rate_that_came_down(tmp_path: Path) -> Non
     # As many as fit by the speed of a trial, not the 256 of the recipe; and about so many were seen.
     assert budget > 512
     assert made.images_seen > budget / 2
+
+
+def test_a_shorter_run_is_warmed_up_in_the_same_part_of_it() -> None:
+    config = small("vae", {"kl_warmup_images": 100}, images=2000, ema_half_life_images=64)
+    short = ours.shortened(config, 500)
+    assert short == small("vae", {"kl_warmup_images": 25}, images=500, ema_half_life_images=16)
+    assert ours.shortened(config, 4000) == replace(config, images=4000)
+    gan = small("gan", images=2000, ema_half_life_images=64)
+    assert ours.shortened(gan, 500) == small("gan", images=500, ema_half_life_images=16)
+
+
+def test_ours_are_drawn_as_they_are_served(tmp_path: Path) -> None:
+    recipe = tmp_path / "little.toml"
+    recipe.write_text(toml(small("vae")))
+    made = ours.train(str(recipe))(task(tmp_path, 5.0))
+    trained = load_trained(tmp_path / "run", mini(), CPU)
+    assert trained.prior is not None
+    served = trained.served(trained.operations(mini(), CPU))
+    assert torch.equal(made.draw(3), samples.sample(served, 4, 3, samples.SEED, CPU))
+    assert made.seconds < 8.0
+
+
+def test_pythae_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # This environment has no pythae.
+    monkeypatch.setattr(pythae_vae, "PYTHON", Path(sys.executable))
+    with pytest.raises(TrainingError, match="No module named 'pythae'"):
+        pythae_vae.train(task(tmp_path, 1.0))
 
 
 def test_ours_that_a_signal_ends_is_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,17 @@
-"""A recipe of ours, of as many images as its time allows: so its learning rate comes down by the end of it."""
+"""A recipe of ours, of as many images as its time allows: so its learning rate comes down by the end of it.
+
+What else is a part of a run, the warm-up of the KL term and the half-life of the average, is the same part of this one.
+The prior that is fitted afterwards to the codes of a VAE without one is part of what is served, and of the time.
+"""
 
 import dataclasses
+import time
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from training import precision
+from training import fitted_prior, precision
 from training.config import Config, load_recipe
 from training.evaluation.likelihood import learned_log_prior
 from training.evaluation.samples import SEED, sample
@@ -29,10 +34,12 @@ def train(recipe: str) -> Train:
 
     def made(task: Task) -> Made:
         config = dataclasses.replace(precision.for_device(load_recipe(recipe), task.device), seed=task.seed)
-        _, images, seconds = _run(config, task, "trial", TRIAL * task.seconds)
-        steps = max(1, int(CAUTION * images / seconds * task.seconds / config.batch_size))
-        config = dataclasses.replace(config, images=steps * config.batch_size)
-        run, images, seconds = _run(config, task, "run", task.seconds)
+        trial, images, seconds = _run(config, task, "trial", TRIAL * task.seconds)
+        left = max(0.0, task.seconds - _fit_prior(trial, task))
+        steps = max(1, int(CAUTION * images / seconds * left / config.batch_size))
+        config = shortened(config, steps * config.batch_size)
+        run, images, seconds = _run(config, task, "run", left)
+        seconds += _fit_prior(run, task)
         trained = load_trained(run.path, task.data, task.device)
         operations = trained.operations(task.data, task.device)
         served, dim = trained.served(operations), latent_dim(config.model)
@@ -46,6 +53,16 @@ def train(recipe: str) -> Train:
     return made
 
 
+def shortened(config: Config, images: int) -> Config:
+    """The config of a run of so many images; a longer one has its warm-up and its half-life as they are."""
+    part = min(1.0, images / config.images)
+    model = config.model
+    if isinstance(model, VAEConfig):
+        model = dataclasses.replace(model, kl_warmup_images=round(part * model.kl_warmup_images))
+    half_life = round(part * config.ema_half_life_images)
+    return dataclasses.replace(config, images=images, model=model, ema_half_life_images=half_life)
+
+
 def _run(config: Config, task: Task, name: str, seconds: float) -> tuple[RunDir, int, float]:
     """The run, the images that it saw, and its seconds. Raises KeyboardInterrupt where a signal ended it."""
     run = RunDir(task.scratch / name)
@@ -55,6 +72,16 @@ def _run(config: Config, task: Task, name: str, seconds: float) -> tuple[RunDir,
     if outcome.stopped_by not in ("images", "minutes"):
         raise KeyboardInterrupt(outcome.stopped_by)
     return run, outcome.images_seen, outcome.seconds
+
+
+def _fit_prior(run: RunDir, task: Task) -> float:
+    """Where it lacks one; the seconds that it took."""
+    trained = load_trained(run.path, task.data, task.device)
+    operations = trained.operations(task.data, task.device)
+    started = time.monotonic()
+    if fitted_prior.is_lacking(operations):
+        fitted_prior.fit(run.path, operations["encode"], task.data, trained.state.images_seen, task.device)
+    return time.monotonic() - started
 
 
 def _density(config: Config, operations: dict[str, nn.Module]) -> Density | None:

@@ -25,10 +25,10 @@ LATENT, BATCH, LR = 16, 64, 1e-3
 
 
 def train(task: "Task") -> "Made":
-    """Raises ConfigError where its environment is missing, CalledProcessError where it failed."""
+    """Raises ConfigError where its environment is missing, TrainingError where it failed."""
     import torch  # noqa: PLC0415 - the other side of this file has no use for these
 
-    from training.errors import ConfigError  # noqa: PLC0415
+    from training.errors import ConfigError, TrainingError  # noqa: PLC0415
     from training.peers.made import Made  # noqa: PLC0415
 
     if not PYTHON.exists():
@@ -36,7 +36,11 @@ def train(task: "Task") -> "Made":
     np.save(task.scratch / "images.npy", task.data.images)
     asked = (task.scratch, task.seconds, task.seed, task.device.type, torch.get_num_threads())
     command = [str(PYTHON), __file__, *map(str, asked)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - ours
+    with (task.scratch / "pythae.log").open("w+") as log:
+        ended = subprocess.run(command, check=False, stdout=log, stderr=log)  # noqa: S603 - ours
+        if ended.returncode:
+            log.seek(0)
+            raise TrainingError(f"pythae failed: {log.read()[-1000:]}")
     told = json.loads((task.scratch / "told.json").read_text())
     drawn = torch.from_numpy(np.load(task.scratch / "samples.npy"))
     return Made(lambda n: drawn[:n], told["parameters"], told["images_seen"], told["seconds"])
