@@ -90,18 +90,23 @@ class Latentry:
             raise BadRequest.at("discriminator", "chooses by `keep`, which is not given")
         options, streamed = call.options, call.media_type in answers.STREAMED
         seeds = inputs.seeds(options, settings.max_streamed_images if streamed else settings.max_images)
-        labels = operations.seed_labels(model, seeds, inputs.labels(options.label, len(seeds)))
+        labels = inputs.labels(options.label, len(seeds))
         if streamed and len(seeds) > answers.STREAMED_IMAGES:
+            labels = operations.seed_labels(model, seeds, labels)
 
             def draw(rows: slice) -> Steps[Images]:
                 chosen = None if labels is None else labels[rows]
-                return operations.sample(model, seeds[rows], options.truncation, chosen, options.prior)
+                drawn = yield from operations.sample(
+                    model, seeds[rows], options.truncation, chosen, options.prior
+                )
+                return drawn.images
 
             return (yield from answers.stream(call, model, seeds, labels, draw))
-        images = yield from operations.sample(model, seeds, options.truncation, labels, options.prior)
+        drawn = yield from operations.sample(model, seeds, options.truncation, labels, options.prior)
+        items = answers.seed_items(seeds, drawn.labels)
         return (
             yield from answers.images(
-                call, model, images, items=answers.seed_items(seeds, labels), seeds=seeds, labels=labels
+                call, model, drawn.images, items=items, seeds=seeds, labels=drawn.labels
             )
         )
 

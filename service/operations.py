@@ -16,7 +16,7 @@ from service.errors import BadRequest
 from service.latents import Prior
 from service.manifest import Likelihood
 from service.registry import Model, is_conditional
-from service.sampler import Sampler
+from service.sampler import SEEDED, Sampler
 from service.steps import Rows, Steps, run
 from service.tensors import Doubles, Floats, Images, Labels
 
@@ -75,6 +75,14 @@ class ElboScore:
     iw_nats: Doubles | None = None
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """`labels`: of a conditional model, the class of each image; else None."""
+
+    images: Images
+    labels: Sequence[int] | None
+
+
 def draw(
     model: Model, seeds: Sequence[int], truncation: float | None = None, prior: Prior | None = None
 ) -> Steps[Floats]:
@@ -102,7 +110,7 @@ def sample(
     truncation: float | None = None,
     labels: Sequence[int] | None = None,
     prior: Prior | None = None,
-) -> Steps[Images]:
+) -> Steps[Sampled]:
     """Images drawn from the model, one a seed.
 
     Args:
@@ -116,11 +124,14 @@ def sample(
         BadRequest: labels that the model does not take, or a prior that it has not.
     """
     rows = _sampler(model, _is_fitted(model, prior))
-    label = tensors.from_labels(model, seed_labels(model, seeds, labels), len(seeds))
+    if labels is None and is_conditional(model.manifest):
+        label = {"label": np.full(len(seeds), SEEDED, np.int64)}
+    else:
+        label = tensors.from_labels(model, labels, len(seeds))
     seed = np.asarray(seeds, np.int64)
     psi = np.full(len(seed), 1.0 if truncation is None else truncation)
-    (images,) = yield from run(rows, seed=seed, truncation=psi, **label)
-    return images
+    images, *classes = yield from run(rows, seed=seed, truncation=psi, **label)
+    return Sampled(images, classes[0].tolist() if classes else None)
 
 
 def seed_labels(model: Model, seeds: Sequence[int], labels: Sequence[int] | None) -> Sequence[int] | None:
@@ -374,7 +385,10 @@ def _is_fitted(model: Model, prior: Prior | None) -> bool:
 def _sampler(model: Model, fitted: bool) -> Rows:
     if fitted not in model.chains:
         prior = model.graph("prior") if fitted else None
-        model.chains[fitted] = Sampler(str(model), model.graph("generate"), prior, offers.latent_dim(model))
+        classes = len(model.manifest.class_names or ())
+        model.chains[fitted] = Sampler(
+            str(model), model.graph("generate"), prior, offers.latent_dim(model), classes
+        )
     return model.chains[fitted]
 
 

@@ -75,6 +75,7 @@ def sample(
     _check(model, discriminator)
     images: list[Images] = []
     kept: list[int] = []
+    classes: list[int] = []
     looked_at = 0
     while looked_at < len(seeds) and len(kept) < n:
         # What is expected to suffice, which may be infinity; it has no bearing on what is kept.
@@ -82,10 +83,11 @@ def sample(
         part = seeds[looked_at : looked_at + size]
         labels = None if label is None else [label] * len(part)
         drawn = yield from operations.sample(model, part, truncation, labels, prior)
-        score = yield from operations.discriminate(discriminator, drawn)
+        score = yield from operations.discriminate(discriminator, drawn.images)
         chosen = np.flatnonzero(is_kept(score.density_ratio, latents.uniforms(part), keep))[: n - len(kept)]
-        images.append(drawn[chosen])
+        images.append(drawn.images[chosen])
         kept += [part[i] for i in chosen]
+        classes += [drawn.labels[i] for i in chosen] if drawn.labels else []
         looked_at += len(part)
     if len(kept) < n:
         raise BadRequest.at(
@@ -93,8 +95,7 @@ def sample(
             f"{keep:g} kept {len(kept):,} of the {looked_at:,} samples that may be looked at, {n:,} are asked for; "
             "ask for fewer images, or keep more",
         )
-    classes = operations.seed_labels(model, kept, None if label is None else [label] * n)
-    return Kept(np.concatenate(images), kept, classes, proposed=seeds.index(kept[-1]) + 1)
+    return Kept(np.concatenate(images), kept, classes or None, proposed=seeds.index(kept[-1]) + 1)
 
 
 def _check(model: Model, discriminator: Model) -> None:

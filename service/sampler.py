@@ -1,4 +1,4 @@
-"""Seeds to images as one chain of rows: latents, the fitted prior where there is one, the generator, pixels.
+"""Seeds to images as one chain of rows: latents and classes, the fitted prior where there is one, generator, pixels.
 
 In a chain the requests that share a run share its every link: for one image, drawing its latent and rounding its pixels
 alone took a quarter of the time of the generator.
@@ -14,13 +14,23 @@ from service import latents, tensors
 from service.runtime import Graph
 from service.steps import Arrays
 
+SEEDED = -1
+
 
 class Sampler:
-    """Inputs: `seed` int64 (n,), `truncation` float64 (n,), and a conditional generator's `label`; output: images."""
+    """Inputs: `seed` int64 (n,) and `truncation` float64 (n,); output: images uint8 (n, H, W, C).
 
-    def __init__(self, name: str, generate: Graph, prior: Graph | None, dim: int) -> None:
+    A conditional generator has the `label` int64 (n,) beside them, SEEDED where the class is drawn of the seed, and as
+    a second output, the class.
+
+    Args:
+        classes: how many a conditional generator has.
+    """
+
+    def __init__(self, name: str, generate: Graph, prior: Graph | None, dim: int, classes: int) -> None:
         self._name = name
-        self._generate, self._prior, self._dim = generate, prior, dim
+        self._generate, self._prior, self._dim, self._classes = generate, prior, dim, classes
+        self._is_conditional = any(tensor.name == "label" for tensor in generate.operation.inputs)
         self.run_images = generate.run_images if prior is None else min(generate.run_images, prior.run_images)
         [image] = generate.operation.outputs
         channels, height, width = (int(size) for size in image.shape[1:])
@@ -31,12 +41,19 @@ class Sampler:
 
     def compute(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Raises FloatingPointError where a graph overflows."""
-        z = latents.from_checked_seeds(inputs["seed"].tolist(), self._dim, inputs["truncation"][:, None])
+        seeds = inputs["seed"].tolist()
+        z = latents.from_checked_seeds(seeds, self._dim, inputs["truncation"][:, None])
         if self._prior is not None:
             (z,) = self._prior.compute({"eps": z})
-        label = {"label": inputs["label"]} if "label" in inputs else {}
-        (x,) = self._generate.compute({"z": z, **label})
-        return (tensors.finite_images(self._name, x),)
+        if not self._is_conditional:
+            (x,) = self._generate.compute({"z": z})
+            return (tensors.finite_images(self._name, x),)
+        label = inputs["label"]
+        if (is_seeded := label == SEEDED).any():
+            label = np.where(is_seeded, latents.classes(seeds, self._classes), label)
+        (x,) = self._generate.compute({"z": z, "label": label})
+        return tensors.finite_images(self._name, x), label
 
     def empty(self, n: int) -> Arrays:
-        return (np.empty((n, *self._shape), np.uint8),)
+        images = np.empty((n, *self._shape), np.uint8)
+        return (images, np.empty(n, np.int64)) if self._is_conditional else (images,)

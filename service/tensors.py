@@ -73,14 +73,17 @@ def from_labels(model: Model, labels: Sequence[int] | None, n: int) -> Labels:
         if labels is not None:
             raise BadRequest.at("label", f"must be left out: {model} is not conditional")
         return {}
-    choice = ", ".join(str(i) if name == str(i) else f"{i} ({name})" for i, name in enumerate(names))
     if labels is None:
-        raise BadRequest.at("label", f"is required, {model} is conditional; one of {choice}")
+        raise BadRequest.at("label", f"is required, {model} is conditional; one of {_choice(names)}")
     if len(labels) != n:
         raise BadRequest.at("label", f"must be given for each of {n} images, got {len(labels)}")
     if bad := [label for label in labels if not 0 <= label < len(names)]:
-        raise BadRequest.at("label", f"must be one of {choice}, got {bad[0]}")
+        raise BadRequest.at("label", f"must be one of {_choice(names)}, got {bad[0]}")
     return {"label": np.array(labels, np.int64)}
+
+
+def _choice(names: Sequence[str]) -> str:
+    return ", ".join(str(i) if name == str(i) else f"{i} ({name})" for i, name in enumerate(names))
 
 
 def rows(x: Floats) -> Doubles:

@@ -2,10 +2,11 @@
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from service import elbo, operations, rejection
 from service.steps import Steps, finish
+from service.tensors import Images
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,7 +21,7 @@ def _alone(operation: Callable[P, Steps[T]]) -> Callable[P, T]:
 
 
 draw = _alone(operations.draw)
-sample = _alone(operations.sample)
+sampled = _alone(operations.sample)
 encode = _alone(operations.encode)
 decode = _alone(operations.decode)
 reconstruct = _alone(operations.reconstruct)
@@ -30,3 +31,8 @@ discriminate = _alone(operations.discriminate)
 keep = _alone(rejection.sample)
 elbo_nats = _alone(elbo.elbo_nats)
 importance_weighted_nats = _alone(elbo.importance_weighted_nats)
+
+
+@functools.wraps(operations.sample)
+def sample(*args: Any, **kwargs: Any) -> Images:
+    return sampled(*args, **kwargs).images

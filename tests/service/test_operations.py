@@ -16,6 +16,7 @@ from service.manifest import Operation, Tensor
 from service.operations import DiscriminatorScore, ElboScore
 from service.registry import Model, Registry
 from service.runtime import Graph
+from service.steps import Run
 from tests.service import bundles, finished
 from tests.service.bundles import DIM, GREY, Net
 
@@ -291,11 +292,31 @@ def test_without_a_label_each_seed_has_its_own(registry: Registry) -> None:
     labels = operations.seed_labels(model, seeds, None)
     assert labels is not None
     assert set(labels) == {0, 1, 2}
-    images = finished.sample(model, seeds)
+    result = finished.sampled(model, seeds)
+    images, drawn = result.images, result.labels
+    assert drawn == labels
     assert np.array_equal(images, finished.sample(model, seeds, labels=labels))
     assert np.array_equal(images[3], finished.sample(model, [9])[0])
     assert operations.seed_labels(model, seeds, [1] * 6) == [1] * 6
     assert operations.seed_labels(registry.get("tiny-gan"), seeds, None) is None
+    assert finished.sampled(registry.get("tiny-gan"), seeds).labels is None
+
+
+def test_requests_with_a_label_and_without_share_a_run(registry: Registry) -> None:
+    model, seeds = registry.get("tiny-cgan"), [7, 3, 8, 9]
+    [seeded, chosen] = (
+        next(operations.sample(model, part, labels=labels))
+        for part, labels in ((seeds[:2], None), (seeds[2:], [2, 2]))
+    )
+    assert isinstance(seeded, Run)
+    assert isinstance(chosen, Run)
+    assert seeded.rows is chosen.rows
+    both = {name: np.concatenate([seeded.inputs[name], chosen.inputs[name]]) for name in seeded.inputs}
+    images, classes = seeded.rows.compute(both)
+    labels = operations.seed_labels(model, seeds[:2], None)
+    assert labels is not None
+    assert classes.tolist() == [*labels, 2, 2]
+    assert np.array_equal(images, finished.sample(model, seeds, labels=classes.tolist()))
 
 
 def test_a_discriminator_takes_no_label(registry: Registry) -> None:

@@ -171,11 +171,11 @@ def test_a_bundle_of_it_is_served_by_label(family: str, runs: dict[str, RunDir],
     model = load_model(folder, threads=1)  # checks its golden outputs, too
     assert len(model.manifest.class_names or ()) == 10
     labels = [3, 3, 7]
-    images = finish(operations.sample(model, range(3), None, labels))
+    images = finish(operations.sample(model, range(3), None, labels)).images
     assert images.shape == (3, 28, 28, 1)
-    alone = finish(operations.sample(model, range(2, 3), None, [7]))
+    alone = finish(operations.sample(model, range(2, 3), None, [7])).images
     np.testing.assert_array_equal(alone[0], images[2])
-    other = finish(operations.sample(model, range(2, 3), None, [3]))
+    other = finish(operations.sample(model, range(2, 3), None, [3])).images
     assert not np.array_equal(other[0], images[2])
 
 
