@@ -151,11 +151,11 @@ def test_rows_are_trained_beside_each_other(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(compare, "ENTRIES", [e for e in compare.ENTRIES if e.dataset == "mnist"])
     assert main(["peers", *options, *rows, "--minutes", "0.05"]) == 0
     found = compare.read(tmp_path / "peers" / "record.json")
-    assert {row.name for row in found} == {"textbook VAE", "mnist-vae"}
+    assert [row.name for row in found] == ["mnist-vae", "textbook VAE"]
     for row in found:
         assert (row.processes, row.threads) == (2, 1)
         assert row.seconds == pytest.approx(3.0, abs=2.0)
         assert row.fd10k > 0
     text = (tmp_path / "peers.md").read_text()
-    assert "2 at a time with 1 thread(s)" in text
+    assert "2 at a time, 1 thread(s) each" in text
     assert 'make peers ARGS="--minutes 0.05 --processes 2 --threads 1"' in text

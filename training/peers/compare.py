@@ -107,9 +107,14 @@ def compare(
             trials.append(_Trial(entry.dataset, entry.name, minutes, seed, device, processes))
     for row in map(_row, trials) if processes == 1 else _beside(trials, processes):
         rows[row.dataset, row.name] = row
-        text = json.dumps([dataclasses.asdict(row) for row in rows.values()], indent=2) + "\n"
+        text = json.dumps([dataclasses.asdict(row) for row in _in_order(rows)], indent=2) + "\n"
         write_whole(record, text.encode())
-    return tuple(rows.values())
+    return _in_order(rows)
+
+
+def _in_order(rows: Mapping[tuple[str, str], Row]) -> tuple[Row, ...]:
+    """As in ENTRIES, whichever were done first."""
+    return tuple(rows[key] for entry in ENTRIES if (key := (entry.dataset, entry.name)) in rows)
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,18 @@ def _text(rows: Sequence[Row]) -> str:
     minutes = sorted({row.minutes for row in rows})
     how = sorted(
         {
-            f"{row.device}, {row.processes} at a time with {row.threads} thread(s), torch {row.torch}, "
-            f"commit `{row.commit}`"
+            f"{row.device}, {row.processes} at a time, {row.threads} thread(s) each, torch {row.torch}"
             for row in rows
         }
     )
+    commits = ", ".join(f"`{commit[:12]}`" for commit in dict.fromkeys(row.commit for row in rows))
     parts = [
         "# Beside what one would otherwise train\n",
         f"Each was trained from nothing for {' or '.join(f'{m:g}' for m in minutes)} minutes on "
-        f"the same machine ({'; '.join(how)}), and measured alike: 10,000 samples, drawn from N(0, I), the learned "
-        "prior or one that was fitted afterwards within the same time, against 10,000 test images in the features of "
-        "the dataset's classifier. Ours are the recipes of `training/recipes`, with the budget of images that fits the "
-        "time, and the warm-up of the KL term and the half-life of the average shortened alike.\n",
+        f"the same machine ({'; '.join(how)}; {commits}), and measured alike: 10,000 samples, drawn from N(0, I), the "
+        "learned prior or one that was fitted afterwards within the same time, against 10,000 test images in the "
+        "features of the dataset's classifier. Ours are the recipes of `training/recipes`, with the budget of images "
+        "that fits the time.\n",
     ]
     for dataset, kind in dict.fromkeys((row.dataset, row.kind) for row in rows):
         own = [row for row in rows if (row.dataset, row.kind) == (dataset, kind)]
