@@ -385,7 +385,7 @@ def _is_fitted(model: Model, prior: Prior | None) -> bool:
 def _sampler(model: Model, fitted: bool) -> Rows:
     if fitted not in model.chains:
         prior = model.graph("prior") if fitted else None
-        classes = len(model.manifest.class_names or ())
+        classes = len(model.manifest.class_names or ()) if is_conditional(model.manifest) else 0
         model.chains[fitted] = Sampler(
             str(model), model.graph("generate"), prior, offers.latent_dim(model), classes
         )

@@ -24,13 +24,12 @@ class Sampler:
     a second output, the class.
 
     Args:
-        classes: how many a conditional generator has.
+        classes: how many a conditional generator has; 0: it is not conditional.
     """
 
     def __init__(self, name: str, generate: Graph, prior: Graph | None, dim: int, classes: int) -> None:
         self._name = name
         self._generate, self._prior, self._dim, self._classes = generate, prior, dim, classes
-        self._is_conditional = any(tensor.name == "label" for tensor in generate.operation.inputs)
         self.run_images = generate.run_images if prior is None else min(generate.run_images, prior.run_images)
         [image] = generate.operation.outputs
         channels, height, width = (int(size) for size in image.shape[1:])
@@ -45,7 +44,7 @@ class Sampler:
         z = latents.from_checked_seeds(seeds, self._dim, inputs["truncation"][:, None])
         if self._prior is not None:
             (z,) = self._prior.compute({"eps": z})
-        if not self._is_conditional:
+        if not self._classes:
             (x,) = self._generate.compute({"z": z})
             return (tensors.finite_images(self._name, x),)
         label = inputs["label"]
@@ -56,4 +55,4 @@ class Sampler:
 
     def empty(self, n: int) -> Arrays:
         images = np.empty((n, *self._shape), np.uint8)
-        return (images, np.empty(n, np.int64)) if self._is_conditional else (images,)
+        return (images, np.empty(n, np.int64)) if self._classes else (images,)

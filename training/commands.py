@@ -99,7 +99,8 @@ def evaluate_model(model: str, data: Path | None, device: str, classifier: Path 
     metrics, published = folder / "metrics.json", (folder / "manifest.json").exists()
     before = Report.from_json(metrics.read_text()) if published else None
     if not published:
-        _fit_prior(folder, data, torch.device(_accelerator(device)))
+        train_data = load(load_json(folder / "config.json").dataset, "train", data)
+        fitted_prior.fit_where_lacking(folder, train_data, torch.device(_accelerator(device)))
         _fit_correction(folder, data, torch.device(_accelerator(device)), classifier)
     report = evaluate_folder(folder, data, torch.device(_accelerator(device)), classifier)
     recorded = before.values() if before else {}
@@ -111,16 +112,6 @@ def evaluate_model(model: str, data: Path | None, device: str, classifier: Path 
         write_whole(metrics, report.to_json().encode())
     elif before and (differences := report.differences(before)):
         raise EvaluationError(f"{folder}: does not reproduce its record: {'; '.join(differences)}")
-
-
-def _fit_prior(folder: Path, data: Path | None, device: torch.device) -> None:
-    """Of a run that encodes, and only once for its weights."""
-    train_data = load(load_json(folder / "config.json").dataset, "train", data)
-    trained = load_trained(folder, train_data, device)
-    operations = trained.operations(train_data, device)
-    if fitted_prior.is_lacking(operations):
-        print(f"fitting a prior to the codes of {len(train_data.images):,} training images ...", flush=True)
-        fitted_prior.fit(folder, operations["encode"], train_data, trained.state.images_seen, device)
 
 
 def _fit_correction(folder: Path, data: Path | None, device: torch.device, classifier: Path | None) -> None:

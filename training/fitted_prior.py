@@ -1,6 +1,5 @@
 """The prior of a run: fitted to the codes of its training images, after training."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,15 +8,11 @@ from torch import Tensor, nn
 from training.datasets import Dataset
 from training.feature_space import batches
 from training.priors import COMPONENTS, Mixture, fit_mixture, write
+from training.trained import load_trained
 
 SEED = 0
 CODES_A_COMPONENT = 100
 """At least: small data gets fewer components."""
-
-
-def is_lacking(operations: Mapping[str, nn.Module]) -> bool:
-    """Of a model that encodes and generates, and learned no prior."""
-    return {"encode", "generate"} <= operations.keys() and "prior" not in operations
 
 
 @torch.no_grad()
@@ -30,6 +25,15 @@ def codes(encode: nn.Module, images: Tensor, device: torch.device, seed: int = S
         noise = torch.randn(mean.shape, generator=generator)
         drawn.append(mean + torch.exp(0.5 * logvar[0]) * noise if logvar else mean)
     return torch.cat(drawn)
+
+
+def fit_where_lacking(folder: Path, train: Dataset, device: torch.device) -> None:
+    """Of a run that encodes and generates, and learned no prior; only once for its weights."""
+    trained = load_trained(folder, train, device)
+    operations = trained.operations(train, device)
+    if {"encode", "generate"} <= operations.keys() and "prior" not in operations:
+        print(f"fitting a prior to the codes of {len(train.images):,} training images ...", flush=True)
+        fit(folder, operations["encode"], train, trained.state.images_seen, device)
 
 
 def fit(folder: Path, encode: nn.Module, train: Dataset, images_seen: int, device: torch.device) -> Mixture:

@@ -76,11 +76,8 @@ def _run(config: Config, task: Task, name: str, seconds: float) -> tuple[RunDir,
 
 def _fit_prior(run: RunDir, task: Task) -> float:
     """Where it lacks one; the seconds that it took."""
-    trained = load_trained(run.path, task.data, task.device)
-    operations = trained.operations(task.data, task.device)
     started = time.monotonic()
-    if fitted_prior.is_lacking(operations):
-        fitted_prior.fit(run.path, operations["encode"], task.data, trained.state.images_seen, task.device)
+    fitted_prior.fit_where_lacking(run.path, task.data, task.device)
     return time.monotonic() - started
 
 
