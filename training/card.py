@@ -167,8 +167,13 @@ def _uses(config: Config) -> str:
             )
             text = f"Samples from a {prior}; reconstructs, and scores images by their ELBO."
             return f"{text} {_CONDITIONAL}" if config.model.conditional else text
-        case GANConfig(latent_dim=dim, coupling=coupling):
+        case GANConfig(latent_dim=dim, coupling=coupling, latent_scale=scale):
             text = f"Samples from a {dim}-dimensional normal prior, and scores images as real or generated."
+            if scale != 1:
+                text += (
+                    f" Latents are multiplied by {scale:g} in the graph `generate` (`latent_scale`): what is drawn "
+                    "from nearer to their mean is truer, and varies less."
+                )
             if config.model.conditional:
                 text += f" {_CONDITIONAL}"
             if coupling != "none":

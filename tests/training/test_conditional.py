@@ -38,7 +38,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDir]:
     found = {}
     for name, config in {
         "classifier": small("classifier"),
-        **{family: small(family, {"conditional": True}) for family in FAMILIES},
+        "gan": small("gan", {"conditional": True, "latent_scale": 0.5}),
+        "vae": small("vae", {"conditional": True}),
     }.items():
         found[name] = RunDir(root / name)
         found[name].create(config)
@@ -177,6 +178,30 @@ def test_a_bundle_of_it_is_served_by_label(family: str, runs: dict[str, RunDir],
     np.testing.assert_array_equal(alone[0], images[2])
     other = finish(operations.sample(model, range(2, 3), None, [3])).images
     assert not np.array_equal(other[0], images[2])
+
+
+def test_images_are_drawn_of_scaled_latents(runs: dict[str, RunDir], tmp_path: Path) -> None:
+    """By what is measured, and by what is served."""
+    trained = load_trained(runs["gan"].path, mini("test"))
+    generate, generator = trained.operations(mini(), CPU)["generate"], trained.networks["generator"]
+    z, labels = torch.randn(10, 8, generator=torch.Generator().manual_seed(0)), torch.arange(10)
+    with torch.no_grad():
+        drawn, scaled, plain = generate(z, labels), generator(0.5 * z, labels), generator(z, labels)
+    assert torch.equal(drawn, scaled)
+    assert not torch.equal(drawn, plain)
+    assert main(["export", str(runs["gan"].path), "--data", str(MINI), "--models", str(tmp_path)]) == 0
+    folder = tmp_path / "small-gan" / "1"
+    assert "Latents are multiplied by 0.5 in the graph" in (folder / "card.md").read_text()
+    (served,) = (
+        load_model(folder, threads=1).graph("generate").compute({"z": z.numpy(), "label": labels.numpy()})
+    )
+    np.testing.assert_allclose(served, drawn, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0])
+def test_latents_that_are_all_one_are_refused(scale: float) -> None:
+    with pytest.raises(ConfigError, match="latent_scale"):
+        small("gan", {"latent_scale": scale})
 
 
 def test_classes_are_drawn_in_turn() -> None:

@@ -55,6 +55,11 @@ class GANConfig:
     """Of both gammas at the end of the run: half a cosine leads there (Huang et al. 2024, R3GAN: a tenth)."""
     gp_lambda: float = 0.0
     """WGAN-GP's penalty."""
+    latent_scale: float = 1.0
+    """Of latents, once it is trained: from N(0, I) times less than 1, images are drawn that are truer and vary less.
+
+    (Brock et al. 2019, BigGAN, section 3.1, by truncation; Kingma & Dhariwal 2018, Glow, section 6, by temperature.)
+    """
     penalty_every: int = 1
     """Penalties are taken every so many steps, times as strong (Karras et al. 2020, lazy regularisation)."""
 
@@ -63,6 +68,8 @@ class GANConfig:
             raise ValueError(
                 f"class_weight = {self.class_weight}: of a conditional model, so conditional must be true"
             )
+        if not self.latent_scale:
+            raise ValueError("latent_scale = 0.0: must be positive, all images of a class would be one")
 
 
 class Generator(Decoder):
@@ -70,6 +77,18 @@ class Generator(Decoder):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         return torch.sigmoid(super().forward(z, labels))
+
+
+class OfScaledLatents(nn.Module):
+    """A generator as it is evaluated and served: z ~ N(0, I), (N, latent_dim), is multiplied by `scale`."""
+
+    def __init__(self, generator: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.generator, self.scale = generator, scale
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        out: Tensor = self.generator(self.scale * z, labels)
+        return out
 
 
 class GAN:
@@ -206,8 +225,9 @@ class GAN:
         discriminator = networks["discriminator"]
         if not isinstance(discriminator, Discriminator):
             raise TypeError(f"discriminator is a {type(discriminator).__name__}")
+        generator, scale = networks["generator"], self.config.latent_scale
         return {
-            "generate": networks["generator"],
+            "generate": generator if scale == 1 else OfScaledLatents(generator, scale),
             "discriminate": ServedDiscriminator(discriminator, reference),
         }
 
