@@ -46,10 +46,10 @@ def test_a_tensor_is_halved_only_where_that_is_exact() -> None:
 
 
 def test_a_bundle_that_was_published_in_full_stays_as_it_is() -> None:
-    published = load_trained(MODELS / "mnist-vae" / "2", mini("test")).networks["vae"]
-    stored, _ = read_tensors(MODELS / "mnist-vae" / "2" / "checkpoint.safetensors")
+    published = load_trained(MODELS / "mnist-ae" / "2", mini("test")).networks["ae"]
+    stored, _ = read_tensors(MODELS / "mnist-ae" / "2" / "checkpoint.safetensors")
     weight = published.state_dict()["decoder.project.weight"]
-    assert torch.equal(weight, stored["average.vae.decoder.project.weight"])
+    assert torch.equal(weight, stored["average.ae.decoder.project.weight"])
     assert halved(weight) is weight  # no float16 numbers
 
 

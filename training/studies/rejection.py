@@ -21,7 +21,7 @@ from training.studies.served import served
 from training.studies.study import Arrays, Device, Outcome, Run, Study
 from training.studies.uncorrected import uncorrected
 
-DIGITS, TRIPLES, VAE = "mnist-gan/4", "stacked-mnist-gan/3", "mnist-vae/2"
+DIGITS, TRIPLES, VAE = "mnist-gan/4", "stacked-mnist-gan/3", "mnist-vae/3"
 SEEDS = (1, 2, 3)
 """Of the samples that are measured; not `SEED`, whose samples the calibration was fitted to."""
 CHUNK = 1_000
