@@ -37,7 +37,8 @@ def _text(rows: Sequence[Row]) -> str:
         f"{IW_IMAGES} test images, binarised at random, nats. The DCGAN is that of Radford et al. 2016 at this size, "
         "the textbook VAE the one layer model of Burda et al. 2016 (200-200-50), pythae's VAE that of the package with "
         "its networks and trainer, 16 latents, Bernoulli pixels and a learning rate of 0.001. `mnist-gan`, "
-        "`fashion-gan` and `fashion-vae` are told the class, and draw as many of each; the others are not.\n\n"
+        "`fashion-gan` and `fashion-vae` are told the class, of as many samples each, the others are not. "
+        "(`fashion-vae` hardly obeys: its prior is not told, and its latents hold the class.)\n\n"
         f"Make it again with {_command(rows)}.\n"
     )
     return "\n".join(parts)
